@@ -1,0 +1,1 @@
+"""The PixelCNN family: train, measure, sample and compare it with exact likelihoods."""

@@ -1,0 +1,79 @@
+"""Images as integer levels, and everything that turns them into floats or pictures and back."""
+
+from __future__ import annotations
+
+import torch
+from einops import rearrange
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def rescale(images: Tensor, num_levels: int) -> Tensor:
+    """Levels 0 … num_levels−1 as floats in [-1, 1]: the one place, for training and sampling alike.
+
+    Args:
+        images: levels, any shape, any dtype.
+        num_levels: how many levels there are, at least 2.
+
+    Returns:
+        Floats of the default dtype (float64 stays float64), the same shape, on the same device.
+    """
+    x = images.to(images.dtype if images.is_floating_point() else torch.get_default_dtype())
+    return x * (2 / (num_levels - 1)) - 1
+
+
+def quantise(images: Tensor, num_levels: int) -> Tensor:
+    """Bytes 0 … 255 as levels 0 … num_levels−1, every level holding an equal share of the bytes.
+
+    Args:
+        images: uint8 with 256 levels, any shape.
+        num_levels: 2 … 256.
+
+    Returns:
+        uint8 levels, the same shape; ``images`` itself when num_levels is 256.
+    """
+    if num_levels == 256:
+        return images
+    return (images.int() * num_levels // 256).to(torch.uint8)
+
+
+def binarise(images: Tensor, threshold: float = 127.5) -> Tensor:
+    """Bytes as 0 or 1: 1 where the byte lies above ``threshold`` (static binarisation)."""
+    return (images > threshold).to(torch.uint8)
+
+
+def binarise_dynamically(images: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """Bytes as 0 or 1, drawn anew at every call: 1 with probability byte/255.
+
+    Source: Salakhutdinov and Murray (2008); what the MNIST numbers in nats per image refer to.
+    """
+    uniforms = torch.rand(images.shape, generator=generator, device=images.device)
+    return (uniforms * 255 < images).to(torch.uint8)
+
+
+def to_bytes(images: Tensor, num_levels: int) -> Tensor:
+    """Levels 0 … num_levels−1 spread over 0 … 255, as uint8 for a picture file."""
+    return (images.float() * (255 / (num_levels - 1))).round().to(torch.uint8)
+
+
+def image_grid(images: Tensor, num_levels: int, *, num_columns: int, padding: int = 2) -> Tensor:
+    """Images side by side, row by row, as one picture.
+
+    Args:
+        images: uint8 levels (N, C, H, W) with C = 1 or 3; N need not fill the last row.
+        num_levels: how many levels there are.
+        num_columns: images per row of the picture.
+        padding: grey pixels around every image.
+
+    Returns:
+        uint8 picture (height, width, 3) with 256 levels.
+
+    Raises:
+        ValueError: if the images have neither one colour nor three.
+    """
+    if images.shape[1] not in (1, 3):
+        raise ValueError(f"a picture has 1 or 3 colours, these images have {images.shape[1]}")
+    tiles = to_bytes(images, num_levels).expand(-1, 3, -1, -1)
+    missing = -len(tiles) % num_columns
+    tiles = F.pad(tiles, (padding, padding, padding, padding, 0, 0, 0, missing), value=128)
+    return rearrange(tiles, "(r c) k h w -> (r h) (c w) k", c=num_columns)

@@ -1,0 +1,65 @@
+"""Bernoulli: one logit per colour, for binary images.
+
+Source: van den Oord, Kalchbrenner, Kavukcuoglu, "Pixel Recurrent Neural Networks" (2016a), §5.2:
+binary MNIST, the cross-entropy in nats.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.distributions import constraints
+from torch.nn import functional as F
+
+from pixelcnn_lit.likelihoods.base import AbstractLikelihood, AbstractPixels
+
+
+class BernoulliPixels(AbstractPixels):
+    """Colours that are 0 or 1, independent given the parameters: P(1) = σ(logit).
+
+    Args:
+        logits: (…, C), log-odds of level 1.
+        validate_args: whether values are checked too, see ``AbstractPixels``.
+    """
+
+    def __init__(self, logits: Tensor, validate_args: bool | None = None) -> None:
+        self.logits = logits
+        channels = logits.shape[-1]
+        super().__init__(logits.shape[:-1], channels, 2, channels, validate_args)
+
+    @property
+    def arg_constraints(self) -> dict[str, constraints.Constraint]:
+        """What the parameters may be, apart from their shapes."""
+        return {"logits": constraints.independent(constraints.real, 1)}
+
+    def _log_prob(self, levels: Tensor) -> Tensor:
+        return F.logsigmoid(torch.where(levels > 0, self.logits, -self.logits)).sum(-1)
+
+    def _level_log_probs(self, color: int, levels: Tensor) -> Tensor:
+        logit = self.logits[..., color]
+        return F.logsigmoid(torch.stack([-logit, logit], -1))
+
+    def _quantile(self, uniforms: Tensor) -> Tensor:
+        return (uniforms >= torch.sigmoid(-self.logits)).long()
+
+
+class Bernoulli(AbstractLikelihood):
+    """One logit per colour; 2 levels.
+
+    Args:
+        channels: colours per pixel.
+
+    Example:
+        >>> pixels = Bernoulli(channels=1)(torch.zeros(1, 1, 28, 28))
+        >>> bits = -pixels.log_prob(torch.zeros(28, 28, 1)) / torch.log(torch.tensor(2.0))
+        >>> bits.mean()
+        tensor(1.)
+    """
+
+    couples_channels = False
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, num_levels=2, num_params=channels)
+
+    def _pixels(self, params: Tensor, temperature: float) -> BernoulliPixels:
+        return BernoulliPixels(params / temperature, validate_args=False)

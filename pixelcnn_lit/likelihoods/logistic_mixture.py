@@ -1,0 +1,169 @@
+"""One mixture of discretised logistics per pixel, whose later colours depend on the earlier ones.
+
+Source: Salimans, Karpathy, Chen, Kingma, "PixelCNN++" (2017), §2.1 (equations 1 and 2) and §2.2
+(equation 3): a component is shared by the colours of a pixel, and within it the location of a
+colour shifts linearly with the colours before it, μ_c + Σ_{d<c} α_cd x_d.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.distributions import constraints
+
+from pixelcnn_lit.images import rescale
+from pixelcnn_lit.likelihoods.base import AbstractLikelihood, AbstractPixels
+from pixelcnn_lit.likelihoods.categorical import categorical_quantile, take
+from pixelcnn_lit.likelihoods.logistic import (
+    LOG_SCALE_FLOOR,
+    logistic_log_prob,
+    logistic_quantile,
+    nearest_level,
+)
+
+
+def pair_index(color: int, earlier: int) -> int:
+    """Where the pair stands in the list (1,0), (2,0), (2,1), (3,0), … of coefficients."""
+    return color * (color - 1) // 2 + earlier
+
+
+class LogisticMixturePixels(AbstractPixels):
+    """Pixels from a mixture of K components, each a chain of C logistics.
+
+    Args:
+        logits: (…, K), of the components, not necessarily normalised.
+        loc: (…, C, K), locations in [-1, 1] units.
+        log_scale: (…, C, K).
+        coeffs: (…, C(C−1)/2, K) in [-1, 1], in the order of ``pair_index``.
+        num_levels: levels per colour.
+        validate_args: whether values are checked too, see ``AbstractPixels``.
+    """
+
+    def __init__(
+        self,
+        logits: Tensor,
+        loc: Tensor,
+        log_scale: Tensor,
+        coeffs: Tensor,
+        num_levels: int,
+        validate_args: bool | None = None,
+    ) -> None:
+        self.logits = logits
+        self.loc = loc
+        self.log_scale = log_scale
+        self.coeffs = coeffs
+        channels = loc.shape[-2]
+        # One uniform for the pixel's component, then one per colour.
+        super().__init__(loc.shape[:-2], channels, num_levels, 1 + channels, validate_args)
+
+    @property
+    def arg_constraints(self) -> dict[str, constraints.Constraint]:
+        """What the parameters may be, apart from their shapes."""
+        return {
+            "logits": constraints.independent(constraints.real, 1),
+            "loc": constraints.independent(constraints.real, 2),
+            "log_scale": constraints.independent(constraints.real, 2),
+            "coeffs": constraints.independent(constraints.interval(-1, 1), 2),
+        }
+
+    def _log_prob(self, levels: Tensor) -> Tensor:
+        return self._joint_log_probs(levels, self.event_shape[0]).logsumexp(-1)
+
+    def _level_log_probs(self, color: int, levels: Tensor) -> Tensor:
+        # Given the earlier colours, the components' weights are their posterior.
+        joint = self._joint_log_probs(levels, color)
+        weights = joint.log_softmax(-1).unsqueeze(-2)
+        every_level = torch.arange(self.num_levels, dtype=self.loc.dtype, device=self.loc.device)
+        components = logistic_log_prob(
+            every_level.unsqueeze(-1),
+            self._shifted_loc(color, levels).unsqueeze(-2),
+            self.log_scale[..., color, None, :],
+            self.num_levels,
+        )  # (…, num_levels, K)
+        return (weights + components).logsumexp(-1)
+
+    def _quantile(self, uniforms: Tensor) -> Tensor:
+        # One component for all colours of the pixel: drawing it anew per colour would keep every
+        # colour's own distribution and destroy what ties them together.
+        component = categorical_quantile(self.logits, uniforms[..., 0]).unsqueeze(-1)
+        loc = take(self.loc, component)  # (…, C)
+        log_scale = take(self.log_scale, component)
+        positions = logistic_quantile(uniforms[..., 1:], loc, log_scale, self.num_levels)
+        if loc.shape[-1] == 1:
+            return nearest_level(positions, self.num_levels).long()
+        coeffs = take(self.coeffs, component)
+        middle = (self.num_levels - 1) / 2
+        levels: list[Tensor] = []
+        for color, position in enumerate(positions.unbind(-1)):
+            for earlier, level in enumerate(levels):  # the level, not the position it came from
+                shift = level - middle
+                position = torch.addcmul(position, coeffs[..., pair_index(color, earlier)], shift)
+            levels.append(nearest_level(position, self.num_levels))
+        return torch.stack(levels, -1).long()
+
+    def _joint_log_probs(self, levels: Tensor, num_colors: int) -> Tensor:
+        """Log P(component, first colours), (…, K)."""
+        weights = self.logits.log_softmax(-1)
+        if num_colors == 0:
+            return weights
+        locs = [self._shifted_loc(color, levels) for color in range(num_colors)]
+        loc = torch.stack(torch.broadcast_tensors(*locs), -2)
+        x = levels[..., :num_colors, None].to(loc.dtype)
+        log_scale = self.log_scale[..., :num_colors, :]
+        return weights + logistic_log_prob(x, loc, log_scale, self.num_levels).sum(-2)
+
+    def _shifted_loc(self, color: int, levels: Tensor) -> Tensor:
+        """The colour's locations given the earlier colours, (…, K), equation 3."""
+        loc = self.loc[..., color, :]
+        for earlier in range(color):
+            x = rescale(levels[..., earlier, None].to(loc.dtype), self.num_levels)
+            loc = loc + self.coeffs[..., pair_index(color, earlier), :] * x
+        return loc
+
+
+class LogisticMixture(AbstractLikelihood):
+    """PixelCNN++'s likelihood: K(1 + 2C + C(C−1)/2) parameters, 10K for RGB, 3K for grey.
+
+    Their order: K component logits, locations (C, K), log_scales (C, K), coefficients
+    (C(C−1)/2, K) in the order (1,0), (2,0), (2,1), …, which pass through tanh. With one colour
+    it is the same as ``ChannelLogisticMixture``.
+
+    Args:
+        channels: colours per pixel.
+        num_levels: levels per colour.
+        num_logistic_mix: components K.
+
+    Raises:
+        ValueError: if ``num_logistic_mix`` is below 1.
+
+    Example:
+        >>> likelihood = LogisticMixture(channels=3, num_levels=256, num_logistic_mix=10)
+        >>> pixels = likelihood(torch.zeros(1, likelihood.num_params, 32, 32))
+        >>> pixels.log_prob(pixels.sample()).shape
+        torch.Size([1, 32, 32])
+    """
+
+    couples_channels = True
+
+    def __init__(self, channels: int, num_levels: int, num_logistic_mix: int = 10) -> None:
+        if num_logistic_mix < 1:
+            raise ValueError(f"num_logistic_mix must be at least 1, not {num_logistic_mix}")
+        num_pairs = channels * (channels - 1) // 2
+        num_params = num_logistic_mix * (1 + 2 * channels + num_pairs)
+        super().__init__(channels, num_levels, num_params)
+        self.num_logistic_mix = num_logistic_mix
+
+    def _pixels(self, params: Tensor, temperature: float) -> LogisticMixturePixels:
+        grouped = params.unflatten(-1, (-1, self.num_logistic_mix))
+        channels = self.channels
+        return LogisticMixturePixels(
+            grouped[..., 0, :] / temperature,
+            grouped[..., 1 : 1 + channels, :],
+            grouped[..., 1 + channels : 1 + 2 * channels, :].clamp(min=LOG_SCALE_FLOOR)
+            + math.log(temperature),
+            grouped[..., 1 + 2 * channels :, :].tanh(),
+            self.num_levels,
+            validate_args=False,
+        )

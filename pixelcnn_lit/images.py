@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 
 def rescale(images: Tensor, num_levels: int) -> Tensor:
-    """Levels 0 … num_levels−1 as floats in [-1, 1]: the one place, for training and sampling alike.
+    """Levels 0 … num_levels−1 as floats in [-1, 1], for training and sampling alike.
 
     Args:
         images: levels, any shape, any dtype.

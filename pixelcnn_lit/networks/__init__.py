@@ -1,1 +1,1 @@
-"""The networks: floats in [-1, 1] to parameters per pixel. They know no levels, loss or logging."""
+"""The networks: floats in [-1, 1] to parameters per pixel; no levels, no loss, no logging."""

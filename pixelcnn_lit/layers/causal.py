@@ -1,0 +1,238 @@
+"""Causal convolutions, on the whole image and at one position of a walk.
+
+A kernel is described by the offsets it reads, ``rows`` and ``columns`` relative to the output
+pixel: ``rows=range(-1, 1), columns=range(-1, 2)`` reads the row above and the own row, one column
+to each side. A kernel that never reads below or to the right on the own row is causal.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pixelcnn_lit.layers.walk import AbstractRowCache, Walk
+
+
+class AbstractConv2d(nn.Module, ABC):
+    """Weights of a convolution given by the offsets it reads, optionally masked."""
+
+    mask: Tensor | None
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        rows: range,
+        columns: range,
+        *,
+        mask: Tensor | None = None,
+        stride: int = 1,
+    ) -> None:
+        super().__init__()
+        self.rows = rows
+        self.columns = columns
+        self.stride = stride
+        shape = (out_channels, in_channels, len(rows), len(columns))
+        self.weight = nn.Parameter(torch.empty(shape))
+        self.bias = nn.Parameter(torch.empty(out_channels))
+        open_taps = None if mask is None or bool(mask.all()) else mask.expand(shape).clone()
+        self.register_buffer("mask", open_taps, persistent=False)
+        fan_in = in_channels * len(rows) * len(columns)
+        if open_taps is not None:
+            fan_in = max(1.0, float(open_taps.sum()) / out_channels)
+        nn.init.uniform_(self.weight, -1 / math.sqrt(fan_in), 1 / math.sqrt(fan_in))
+        nn.init.uniform_(self.bias, -1 / math.sqrt(fan_in), 1 / math.sqrt(fan_in))
+
+    def kernel(self) -> Tensor:
+        """The weights in force, (out, in, rows, columns)."""
+        return self.weight if self.mask is None else self.weight * self.mask
+
+    def taps(self) -> Tensor:
+        """The weights as one matrix per offset, (rows, columns, in, out)."""
+        return self.kernel().permute(2, 3, 1, 0).contiguous()
+
+    @property
+    def num_own_row(self) -> int:
+        """How many columns the kernel reads on the own row, up to the output pixel."""
+        return min(self.columns.stop, 1) - self.columns.start
+
+    def whole(self, x: Tensor) -> Tensor:
+        """The convolution of whole images, (B, in, H, W) to (B, out, H/stride, W/stride)."""
+        left, right = -self.columns.start, self.columns.stop - 1
+        above, below = -self.rows.start, self.rows.stop - 1
+        if left or right or above or below:
+            x = F.pad(x, (left, right, above, below))
+        return F.conv2d(x, self.kernel(), self.bias, stride=self.stride)
+
+    @abstractmethod
+    def forward(self, x: Tensor, walk: Walk | None = None) -> Tensor | None:
+        """(B, in, H, W) to (B, out, H, W); on a walk (N, in) to (N, out) at its position."""
+
+
+class Pointwise(AbstractConv2d):
+    """1×1 convolution; the same at every position, it keeps only its weights as a matrix."""
+
+    def __init__(self, in_channels: int, out_channels: int, *, mask: Tensor | None = None) -> None:
+        """``mask`` is bool (out, in)."""
+        center = None if mask is None else mask[:, :, None, None]
+        super().__init__(in_channels, out_channels, range(1), range(1), mask=center)
+
+    def forward(self, x: Tensor, walk: Walk | None = None) -> Tensor:
+        """(B, in, H, W) to (B, out, H, W); on a walk (N, in) to (N, out)."""
+        if walk is None:
+            return self.whole(x)
+        return torch.addmm(self.bias, x, walk.keep(self, lambda: self.taps()[0, 0]))
+
+
+class ImageConv2d(AbstractConv2d):
+    """The layer that reads the image; on a walk it reads what has been painted so far."""
+
+    def forward(self, x: Tensor, walk: Walk | None = None) -> Tensor:
+        """(B, in, H, W) to (B, out, H, W); a walk holds the image itself and ``x`` is not read."""
+        if walk is None:
+            return self.whole(x)
+        if walk.column is None:
+            weight = walk.keep(self, lambda: self.taps().flatten(0, 2))
+            return torch.addmm(self.bias, _image_rows(self, walk, len(self.rows)), weight)
+        return walk.keep(self, lambda: _ImagePixels(self, walk)).step(walk.column)
+
+
+class CausalConv2d(AbstractConv2d):
+    """A convolution of features; on a walk it keeps the rows of its input that it reads again.
+
+    A kernel open to the right of the output pixel on the own row belongs to a vertical stack,
+    which walks by whole rows; any other walks by pixels.
+    """
+
+    def forward(self, x: Tensor, walk: Walk | None = None) -> Tensor:
+        """(B, in, H, W) to (B, out, H, W); on a walk (N, in) to (N, out) at its position."""
+        if walk is None:
+            return self.whole(x)
+        if walk.column is None:
+            return walk.keep(self, lambda: RowInputs(self, walk)).step(x)
+        return walk.keep(self, lambda: PixelInputs(self, walk)).step(x, walk.column)
+
+
+class Inputs:
+    """The rows of a layer's input that its kernel reads, (rows, B, left + width + right, in).
+
+    Padded rows lie one behind the other in memory, so that the input shifted by a column is a
+    contiguous matrix, and a tap costs one matrix product and no copy.
+    """
+
+    def __init__(self, conv: AbstractConv2d, walk: Walk, num_rows: int) -> None:
+        self.walk = walk
+        self.taps = conv.taps()
+        self.bias = conv.bias
+        self.columns = conv.columns
+        self.padded_width = len(conv.columns) - 1 + walk.width
+        self.num_positions = walk.batch * self.padded_width
+        num_inputs = conv.weight.shape[1]
+        length = self.num_positions + len(conv.columns) - 1
+        self.lines = self.taps.new_zeros(num_rows, length, num_inputs)
+        self.newest = self.lines[-1, : self.num_positions].view(walk.batch, -1, num_inputs)
+
+    def shift(self) -> None:
+        """Age the rows by one; the newest stays until it is overwritten."""
+        if len(self.lines) > 1:
+            self.lines[:-1] = self.lines[1:].clone()
+
+    def convolve(self, num_rows: int) -> Tensor:
+        """The first ``num_rows`` rows of the kernel over the lines, (B, width, out)."""
+        out = self.bias.expand(self.num_positions, -1).contiguous()
+        for row in range(num_rows):
+            for column in range(len(self.columns)):
+                window = self.lines[row, column : column + self.num_positions]
+                out.addmm_(window, self.taps[row, column])
+        return out.view(self.walk.batch, self.padded_width, -1)[:, : self.walk.width]
+
+
+class RowInputs:
+    """A vertical stack's convolution: a row in, a row out."""
+
+    def __init__(self, conv: AbstractConv2d, walk: Walk) -> None:
+        self.inputs = Inputs(conv, walk, len(conv.rows))
+        self.num_rows = len(conv.rows)
+        start = -conv.columns.start
+        self.inside = self.inputs.newest[:, start : start + walk.width]
+
+    def push(self, x: Tensor) -> None:
+        """Take in a row, (B·width, in)."""
+        self.inputs.shift()
+        self.inside.copy_(x.view(self.inside.shape))
+
+    def step(self, x: Tensor) -> Tensor:
+        """(B·width, in) to (B·width, out)."""
+        self.push(x)
+        return self.inputs.convolve(self.num_rows).flatten(0, 1)
+
+
+class PixelInputs(AbstractRowCache):
+    """A horizontal stack's convolution: what the rows above give is computed once per row."""
+
+    def __init__(self, conv: AbstractConv2d, walk: Walk) -> None:
+        self.num_above = len(conv.rows) - 1
+        self.inputs = Inputs(conv, walk, max(self.num_above, 1))
+        own, start = conv.num_own_row, -conv.columns.start
+        self.own_taps = self.inputs.taps[-1, :own].flatten(0, 1)
+        line = self.inputs.newest
+        self.pixels = line[:, start : start + walk.width].unbind(1)
+        self.patches = [line[:, column : column + own].flatten(1) for column in range(walk.width)]
+        self.start_row()
+
+    def start_row(self) -> None:
+        """Compute what the rows above give to every pixel of the present row."""
+        self.above = self.inputs.convolve(self.num_above).unbind(1)
+        self.inputs.shift()
+
+    def push(self, x: Tensor, column: int) -> None:
+        """Take in a pixel, (B, in); again at the same column when a further colour is known."""
+        self.pixels[column].copy_(x)
+
+    def step(self, x: Tensor, column: int) -> Tensor:
+        """(B, in) to (B, out)."""
+        self.push(x, column)
+        return torch.addmm(self.above[column], self.patches[column], self.own_taps)
+
+
+def _image_rows(conv: AbstractConv2d, walk: Walk, num_rows: int) -> Tensor:
+    """Patches of the image over a whole row, (B·width, num_rows·columns·in)."""
+    top = walk.margin + walk.row + conv.rows.start
+    left = walk.margin + conv.columns.start
+    in_channels = conv.weight.shape[1]
+    window = walk.image[:, top : top + num_rows, left:, :in_channels]
+    columns = [window[:, :, t : t + walk.width] for t in range(len(conv.columns))]
+    patches = torch.stack(columns, 3)  # (B, rows, width, columns, in)
+    return patches.transpose(1, 2).flatten(2).flatten(0, 1)
+
+
+class _ImagePixels(AbstractRowCache):
+    """The image layer of a horizontal stack."""
+
+    def __init__(self, conv: AbstractConv2d, walk: Walk) -> None:
+        self.conv = conv
+        self.walk = walk
+        self.num_above = len([row for row in conv.rows if row < 0])
+        taps = conv.taps()
+        self.above_taps = taps[: self.num_above].flatten(0, 2)
+        self.own_taps = taps[self.num_above :, : conv.num_own_row].flatten(0, 2)
+        self.start_row()
+
+    def start_row(self) -> None:
+        """Compute what the rows above give to every pixel of the present row."""
+        conv, walk = self.conv, self.walk
+        patches = _image_rows(conv, walk, self.num_above)
+        above = torch.addmm(conv.bias, patches, self.above_taps)
+        self.above = above.view(walk.batch, walk.width, -1).unbind(1)
+        line = walk.image[:, walk.margin + walk.row, :, : conv.weight.shape[1]]
+        left = walk.margin + conv.columns.start
+        own = conv.num_own_row
+        self.patches = [line[:, left + j : left + j + own].flatten(1) for j in range(walk.width)]
+
+    def step(self, column: int) -> Tensor:
+        """(B, out) from the image painted so far."""
+        return torch.addmm(self.above[column], self.patches[column], self.own_taps)

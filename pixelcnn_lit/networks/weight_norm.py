@@ -1,0 +1,66 @@
+"""Weight normalisation with data-dependent initialisation.
+
+Source: Salimans and Kingma (2016), Weight Normalization, §2 and §3; V ~ N(0, 0.05) and, from one
+batch, a scale and a bias that give every layer outputs of mean 0 and a chosen deviation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import weight_norm
+
+from pixelcnn_lit.layers.causal import AbstractConv2d
+from pixelcnn_lit.layers.resample import Upsample
+
+
+def normed_layers(network: nn.Module) -> list[AbstractConv2d | Upsample]:
+    """The convolutions of a network, those that carry a norm and a bias."""
+    kinds = (AbstractConv2d, Upsample)
+    return [layer for layer in network.modules() if isinstance(layer, kinds)]
+
+
+def normalise_weights(network: nn.Module) -> None:
+    """Give every convolution a norm per output channel (axis 1 of a transposed one)."""
+    for layer in normed_layers(network):
+        weight_norm(layer, "weight", dim=1 if isinstance(layer, Upsample) else 0)
+
+
+@contextmanager
+def data_dependent_initialisation(
+    network: nn.Module, deviations: Mapping[nn.Module, float]
+) -> Iterator[None]:
+    """While open, the first forward pass rescales each convolution by its own output.
+
+    Args:
+        network: any network of :mod:`pixelcnn_lit.networks`.
+        deviations: the standard deviation a layer's output is given, where it is not 1.
+    """
+
+    def rescale(layer: AbstractConv2d | Upsample, _: object, output: Tensor) -> Tensor:
+        mean = output.mean((0, 2, 3))
+        scale = deviations.get(layer, 1.0) / (output.var((0, 2, 3), correction=0) + 1e-10).sqrt()
+        _scale_output(layer, scale)
+        layer.bias.copy_((layer.bias - mean) * scale)
+        return (output - mean[:, None, None]) * scale[:, None, None]
+
+    hooks = [layer.register_forward_hook(rescale) for layer in normed_layers(network)]
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _scale_output(layer: AbstractConv2d | Upsample, scale: Tensor) -> None:
+    axis = 1 if isinstance(layer, Upsample) else 0
+    shape = [1] * 4
+    shape[axis] = -1
+    if hasattr(layer, "parametrizations"):
+        layer.parametrizations.weight.original0.mul_(scale.view(shape))  # type: ignore[union-attr]
+    else:
+        layer.weight.mul_(scale.view(shape))

@@ -1,1 +1,5 @@
-"""Data modules: from a hub id, a folder or the embedded digits to batches of uint8 levels."""
+"""Image data: Hugging Face sets, embedded digits, and fields of known entropy."""
+
+from pixelcnn_lit.data.datamodule import HFImageDataModule
+
+__all__ = ["HFImageDataModule"]

@@ -1,0 +1,167 @@
+"""What every data module does with examples once they are opened: shard, batch, resume."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+
+import lightning as L
+
+from pixelcnn_lit.data.decoding import Binarize
+from pixelcnn_lit.data.examples import AbstractExamples, Batch
+from pixelcnn_lit.data.loader import EvaluationLoader, TrainingLoader
+from pixelcnn_lit.data.presentation import Presentation
+from pixelcnn_lit.data.sharding import Shard, evaluation_sizes, training_sizes
+from pixelcnn_lit.data.source import Split
+
+_STAGES: dict[str | None, tuple[Split, ...]] = {
+    "fit": ("train", "val"),
+    "validate": ("val",),
+    "test": ("test",),
+    "predict": ("test",),
+    None: ("train", "val", "test"),
+}
+
+
+class AbstractImageDataModule(L.LightningDataModule):
+    """Batches of image levels for any number of processes, in an order that survives a resume.
+
+    A batch is a dict: ``image`` uint8 (B, C, H, W) with levels 0 … num_levels−1, ``label`` int64 (B,)
+    where the data have labels, ``embedding`` float32 (B, D) or (B, D, H, W) where asked for.
+
+    Args:
+        channels: colours of every image.
+        num_levels: levels per colour, 2 … 256.
+        image_size: [H, W].
+        num_classes: number of classes, or None where labels play no role.
+        embedding_dim: D, or None for no embedding.
+        batch_size: images per step of all processes together.
+        seed: decides order, flips and dynamic binarisation.
+        binarize: "static", "dynamic" or None.
+        flip: mirror half of the training images.
+
+    Raises:
+        ValueError: for a value out of range.
+    """
+
+    def __init__(
+        self,
+        *,
+        channels: int,
+        num_levels: int,
+        image_size: Sequence[int],
+        num_classes: int | None,
+        embedding_dim: int | None,
+        batch_size: int,
+        seed: int,
+        binarize: Binarize | None,
+        flip: bool,
+    ) -> None:
+        super().__init__()
+        if len(image_size) != 2 or min(image_size) < 1:
+            raise ValueError(f"image_size={list(image_size)} must be [height, width], both ≥ 1")
+        if not 2 <= num_levels <= 256:
+            raise ValueError(f"num_levels={num_levels} must lie in 2 … 256")
+        if channels < 1:
+            raise ValueError(f"channels={channels} must be at least 1")
+        if batch_size < 1:
+            raise ValueError(f"batch_size={batch_size} must be at least 1")
+        if seed < 0:
+            raise ValueError(f"seed={seed} must not be negative")
+        if binarize not in (None, "static", "dynamic"):
+            raise ValueError(f"binarize={binarize} must be static, dynamic or null")
+        if binarize is not None and num_levels != 2:
+            raise ValueError(f"binarize={binarize} makes 2 levels, but num_levels={num_levels}")
+        self.channels = channels
+        self.num_levels = num_levels
+        self.image_size = [int(length) for length in image_size]
+        self.num_classes = num_classes
+        self.embedding_dim = embedding_dim
+        self.batch_size = batch_size
+        self.seed = seed
+        self._train_present = Presentation(seed, binarize, flip)
+        self._still_present = Presentation(0, binarize, flip=False)
+        self._examples: dict[Split, AbstractExamples | None] = {}
+
+    @abstractmethod
+    def _open(self, split: Split) -> AbstractExamples | None:
+        """The examples of a split, decoded and cached if need be; None if the data have no such split."""
+
+    @property
+    def class_names(self) -> list[str] | None:
+        """What the labels 0, 1, … stand for, where the data say so."""
+        return None
+
+    def prepare_data(self) -> None:
+        """Download and decode once per node, before any process needs the result."""
+        self._shard().batch_size(self.batch_size)
+        splits: tuple[Split, ...] = ("train", "val", "test")
+        for split in splits:
+            self._open(split)
+
+    def setup(self, stage: str | None = None) -> None:
+        """Open the splits that a stage needs and check that all processes can share them."""
+        shard = self._shard()
+        shard.batch_size(self.batch_size)
+        for split in _STAGES[stage]:
+            if split not in self._examples:
+                self._examples[split] = self._open(split)
+
+    def train_dataloader(self) -> TrainingLoader:
+        """Shuffled, the same number of batches on every rank."""
+        shard, examples = self._shard(), self._required("train")
+        sizes = training_sizes(len(examples), self.batch_size, shard)
+        identity = {
+            "seed": self.seed,
+            "batch_size": self.batch_size,
+            "num_examples": len(examples),
+            **examples.order_depends_on(shard),
+        }
+        return TrainingLoader(
+            lambda epoch, start: examples.training_batches(
+                shard, self.batch_size, self._train_present, epoch, start
+            ),
+            len(sizes),
+            identity,
+            lambda: self.trainer,
+        )
+
+    def val_dataloader(self) -> EvaluationLoader | list[EvaluationLoader]:
+        """Every validation example once over all ranks; an empty list if there are none."""
+        return self._evaluation_loader("val")
+
+    def test_dataloader(self) -> EvaluationLoader | list[EvaluationLoader]:
+        """Every test example once over all ranks; an empty list if there are none."""
+        return self._evaluation_loader("test")
+
+    def predict_dataloader(self) -> EvaluationLoader | list[EvaluationLoader]:
+        """The test examples."""
+        return self._evaluation_loader("test")
+
+    def first_batch(self) -> Batch:
+        """The first batch of the first epoch of a single process, the same on every rank."""
+        examples = self._required("train")
+        return next(examples.training_batches(Shard(), self.batch_size, self._train_present, 0, 0))
+
+    def _evaluation_loader(self, split: Split) -> EvaluationLoader | list[EvaluationLoader]:
+        shard = self._shard()
+        if split not in self._examples:
+            self._examples[split] = self._open(split)
+        examples = self._examples[split]
+        if examples is None or len(examples) == 0:
+            return []
+        return EvaluationLoader(
+            lambda: examples.evaluation_batches(shard, self.batch_size, self._still_present),
+            len(evaluation_sizes(len(examples), self.batch_size, shard)),
+        )
+
+    def _required(self, split: Split) -> AbstractExamples:
+        if split not in self._examples:
+            self._examples[split] = self._open(split)
+        examples = self._examples[split]
+        if examples is None or len(examples) == 0:
+            raise ValueError(f"this data set has no {split} examples")
+        return examples
+
+    def _shard(self) -> Shard:
+        return Shard.current(self.trainer)

@@ -1,0 +1,140 @@
+"""Encoded pictures to uint8 levels, with every mismatch reported and none repaired in silence."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from typing import Literal, TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+Resize = Literal["scale", "crop"]
+Binarize = Literal["static", "dynamic"]
+
+_MODES = {1: "L", 3: "RGB"}
+_LOSSLESS = {("1", "L"), ("P", "RGB"), ("L", "L"), ("RGB", "RGB")}
+
+
+class EncodedImage(TypedDict):
+    """How the ``Image`` feature stores a picture: its file's bytes, or where the file lies."""
+
+    bytes: bytes | None
+    path: str | None
+
+
+class CorruptImageError(ValueError):
+    """A picture file that cannot be decoded."""
+
+
+@dataclass(frozen=True)
+class ImageDecoder:
+    """Decodes picture files into levels (C, H, W).
+
+    Args:
+        channels: colours of every image, 1 or 3 for pictures.
+        num_levels: levels asked for.
+        image_size: (H, W).
+        resize: None refuses other sizes; "crop" cuts out the centre; "scale" shrinks or grows the
+            picture by area averaging until it just covers ``image_size``, then crops.
+        convert_channels: turn grey into colour and back, and drop an alpha channel.
+        quantize: map the bytes 0 … 255 onto ``num_levels`` equal shares.
+        binarize: "static" makes 1 of bytes above 127.5; "dynamic" leaves bytes for a later draw.
+    """
+
+    channels: int
+    num_levels: int
+    image_size: tuple[int, int]
+    resize: Resize | None = None
+    convert_channels: bool = False
+    quantize: bool = False
+    binarize: Binarize | None = None
+
+    def __call__(self, encoded: EncodedImage, where: str) -> NDArray[np.uint8]:
+        """One picture as levels (C, H, W).
+
+        Args:
+            encoded: the picture file.
+            where: file and row, for messages.
+
+        Raises:
+            CorruptImageError: if the file cannot be decoded.
+            ValueError: if size, colours or levels differ from what was asked.
+        """
+        picture = self._coloured(_open_picture(encoded, where), where)
+        picture = self._resized(picture, where)
+        pixels = np.asarray(picture)
+        image = (
+            pixels[None] if pixels.ndim == 2 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
+        )
+        return self.to_levels(image, where)
+
+    def to_levels(self, images: NDArray[np.uint8], where: str) -> NDArray[np.uint8]:
+        """Bytes of any shape as levels, as ``quantize`` and ``binarize`` ask.
+
+        Raises:
+            ValueError: if a byte exceeds the top level and no conversion was asked for.
+        """
+        if self.binarize == "static":
+            return (images > 127).astype(np.uint8)
+        if self.binarize == "dynamic":
+            return images
+        if self.quantize:
+            return (images.astype(np.uint16) * self.num_levels // 256).astype(np.uint8)
+        if self.num_levels < 256 and images.size and images.max() >= self.num_levels:
+            raise ValueError(
+                f"num_levels={self.num_levels} is below what the data hold: {where} has level "
+                f"{images.max()}; raise num_levels or say quantize=true"
+            )
+        return images
+
+    def _coloured(self, picture: Image.Image, where: str) -> Image.Image:
+        mode = _MODES[self.channels]
+        if picture.mode == mode:
+            return picture
+        if (picture.mode, mode) in _LOSSLESS or (
+            self.convert_channels and not picture.mode.startswith("I")
+        ):
+            return picture.convert(mode)
+        raise ValueError(
+            f"channels={self.channels} does not fit {where}, a picture of mode {picture.mode} "
+            f"({len(picture.getbands())} channels); set channels or say convert_channels=true"
+        )
+
+    def _resized(self, picture: Image.Image, where: str) -> Image.Image:
+        height, width = self.image_size
+        if picture.size == (width, height):
+            return picture
+        if self.resize is None:
+            raise ValueError(
+                f"image_size={[height, width]} does not fit {where}, which is "
+                f"{[picture.height, picture.width]}; set image_size, or resize=scale or resize=crop"
+            )
+        if self.resize == "scale":
+            factor = max(width / picture.width, height / picture.height)
+            covering = (
+                max(width, round(picture.width * factor)),
+                max(height, round(picture.height * factor)),
+            )
+            picture = picture.resize(covering, Image.Resampling.BOX)
+        left, top = (picture.width - width) // 2, (picture.height - height) // 2
+        if left < 0 or top < 0:
+            raise ValueError(
+                f"resize=crop cannot cut image_size={[height, width]} out of {where}, which is "
+                f"{[picture.height, picture.width]}; say resize=scale"
+            )
+        return picture.crop((left, top, left + width, top + height))
+
+
+def _open_picture(encoded: EncodedImage, where: str) -> Image.Image:
+    """The decoded picture; all its pixels are read, so a cut-off file is noticed."""
+    try:
+        content = encoded["bytes"]
+        picture = Image.open(io.BytesIO(content) if content is not None else str(encoded["path"]))
+        picture.load()
+    except (OSError, SyntaxError, ValueError, UnidentifiedImageError, EOFError) as error:
+        raise CorruptImageError(
+            f"{where} is not a readable picture ({error}); say on_corrupt=skip to leave it out"
+        ) from error
+    return picture

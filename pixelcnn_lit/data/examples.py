@@ -1,0 +1,102 @@
+"""Decoded examples in memory, or in a file that is mapped into memory: batched by index vector."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pixelcnn_lit.data.presentation import Presentation
+from pixelcnn_lit.data.randomness import epoch_order
+from pixelcnn_lit.data.sharding import Shard, evaluation_sizes, training_sizes
+
+Batch = dict[str, Tensor]
+
+
+class AbstractExamples(ABC):
+    """The examples of one split, ready to be handed out in batches."""
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """How many examples there are."""
+
+    @abstractmethod
+    def training_batches(
+        self, shard: Shard, batch_size: int, present: Presentation, epoch: int, start: int
+    ) -> Iterator[Batch]:
+        """The rank's batches ``start``, ``start`` + 1, … of a shuffled epoch.
+
+        Args:
+            shard: the rank.
+            batch_size: global.
+            present: what is done to each batch; its seed also decides the order.
+            epoch: counted from 0.
+            start: batches of the epoch that were handed out before.
+        """
+
+    @abstractmethod
+    def evaluation_batches(
+        self, shard: Shard, batch_size: int, present: Presentation
+    ) -> Iterator[Batch]:
+        """The rank's share of all examples in their own order, each once over all ranks."""
+
+    @abstractmethod
+    def order_depends_on(self, shard: Shard) -> dict[str, int]:
+        """What, besides the seed and the global batch size, decides the order of an epoch."""
+
+
+@dataclass(frozen=True)
+class ArrayExamples(AbstractExamples):
+    """Examples as arrays.
+
+    Args:
+        images: uint8 (N, C, H, W), perhaps memory-mapped.
+        labels: int64 (N,) or None.
+        embeddings: float32 (N, D) or (N, D, H, W), or None.
+    """
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64] | None = None
+    embeddings: NDArray[np.float32] | None = None
+
+    def __len__(self) -> int:
+        """How many examples there are."""
+        return len(self.images)
+
+    def take(self, indices: NDArray[np.int64], present: Presentation, epoch: int) -> Batch:
+        """The examples of an index vector, as a batch."""
+        batch = {"image": torch.from_numpy(np.take(self.images, indices, axis=0))}
+        if self.labels is not None:
+            batch["label"] = torch.from_numpy(np.take(self.labels, indices))
+        if self.embeddings is not None:
+            batch["embedding"] = torch.from_numpy(np.take(self.embeddings, indices, axis=0))
+        return present(batch, indices, epoch)
+
+    def training_batches(
+        self, shard: Shard, batch_size: int, present: Presentation, epoch: int, start: int
+    ) -> Iterator[Batch]:
+        """Slices of global batches, whose order is the same for any number of ranks."""
+        order = epoch_order(len(self), present.seed, epoch)
+        sizes = training_sizes(len(self), batch_size, shard)
+        first = shard.share(min(batch_size, len(self))).start
+        for step in range(start, len(sizes)):
+            begin = step * batch_size + first
+            yield self.take(order[begin : begin + sizes[step]], present, epoch)
+
+    def evaluation_batches(
+        self, shard: Shard, batch_size: int, present: Presentation
+    ) -> Iterator[Batch]:
+        """A contiguous share of the examples."""
+        begin = shard.share(len(self)).start
+        for size in evaluation_sizes(len(self), batch_size, shard):
+            yield self.take(np.arange(begin, begin + size), present, 0)
+            begin += size
+
+    def order_depends_on(self, shard: Shard) -> dict[str, int]:
+        """Nothing: any number of ranks goes through the same global batches."""
+        return {}

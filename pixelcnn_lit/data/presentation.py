@@ -1,0 +1,50 @@
+"""What is done to a batch each time it is shown: random, yet the same after a resume."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pixelcnn_lit.data.decoding import Binarize
+from pixelcnn_lit.data.randomness import uniforms
+
+
+@dataclass(frozen=True)
+class Presentation:
+    """Flips and dynamic binarisation, drawn from (seed, epoch, example).
+
+    Args:
+        seed: of the run.
+        binarize: "dynamic" draws each pixel as 1 with probability byte/255 (Salakhutdinov and
+            Murray, 2008); evaluation draws once, the same in every epoch and run.
+        flip: mirror half of the images left to right, others in every epoch.
+    """
+
+    seed: int = 0
+    binarize: Binarize | None = None
+    flip: bool = False
+
+    def __call__(
+        self, batch: dict[str, Tensor], indices: NDArray[np.int64], epoch: int
+    ) -> dict[str, Tensor]:
+        """The batch as it is shown.
+
+        Args:
+            batch: with "image" uint8 (B, C, H, W).
+            indices: identity of each example, (B,).
+            epoch: counted from 0.
+        """
+        images = batch["image"]
+        if self.binarize == "dynamic":
+            numbers = uniforms("binarize", self.seed, epoch, indices, images[0].numel())
+            images = (torch.from_numpy(numbers).view_as(images) * 255 < images).to(torch.uint8)
+        if self.flip:
+            mirrored = uniforms("flip", self.seed, epoch, indices, 1)[:, 0] < 0.5
+            images = torch.where(
+                torch.from_numpy(mirrored)[:, None, None, None], images.flip(3), images
+            )
+        return {**batch, "image": images}

@@ -1,0 +1,136 @@
+"""Which rows of a table belong to a split, decided before any picture is decoded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import NamedTuple
+
+import datasets
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from rich.progress import track
+
+from pixelcnn_lit.data.randomness import uniforms
+from pixelcnn_lit.data.rows import AbstractRows
+
+_MANY_BLOCKS = 200  # from here on counting takes seconds and shows a bar
+
+
+class Selected(NamedTuple):
+    """Rows of a block: positions within it, and their labels if there are any, both (n,)."""
+
+    positions: NDArray[np.int64]
+    labels: NDArray[np.int64] | None
+
+
+@dataclass(frozen=True)
+class RowFilter:
+    """The rows of a split.
+
+    Args:
+        label_key: column of integer labels, or None.
+        labels: wanted labels in their new order (the first becomes 0), or None for all as they are.
+        max_examples: only the first so many rows of the table, counted before labels are looked at.
+        fractions: keep rows whose fixed random number lies in this interval; how a validation
+            split is carved out of a training split, the same in every run.
+    """
+
+    label_key: str | None = None
+    labels: tuple[int, ...] | None = None
+    max_examples: int | None = None
+    fractions: tuple[float, float] = (0.0, 1.0)
+    _new_label: dict[int, int] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        new = {old: new for new, old in enumerate(self.labels or ())}
+        object.__setattr__(self, "_new_label", new)
+
+    def columns(self) -> list[str]:
+        """The columns that a decision needs."""
+        return [] if self.label_key is None else [self.label_key]
+
+    def select(self, rows: AbstractRows, block: int, table: pa.Table | None) -> Selected:
+        """The rows of one block that belong to the split.
+
+        Args:
+            rows: the table.
+            block: which block.
+            table: the block with at least ``columns()``; None if there are none.
+
+        Raises:
+            ValueError: if a row has no label.
+        """
+        start, size = int(rows.block_starts[block]), int(rows.block_sizes[block])
+        if self.max_examples is not None:
+            size = min(size, max(0, self.max_examples - start))
+        keep = np.ones(size, bool)
+        low, high = self.fractions
+        if (low, high) != (0.0, 1.0):
+            numbers = uniforms("split", 0, 0, start + np.arange(size), 1)[:, 0]
+            keep &= (numbers >= low) & (numbers < high)
+        if self.label_key is None or table is None:
+            return Selected(np.flatnonzero(keep), None)
+        column = table[self.label_key]
+        if column.null_count:
+            raise ValueError(f"label_key={self.label_key}: {rows.where(block, 0)} ff. lack labels")
+        labels = column.to_numpy()[:size].astype(np.int64)
+        if self.labels is not None:
+            keep &= np.isin(labels, self.labels)
+        positions = np.flatnonzero(keep)
+        chosen = labels[positions]
+        if self.labels is not None:
+            chosen = np.array([self._new_label[int(label)] for label in chosen], np.int64)
+        return Selected(positions, chosen)
+
+    def counts(self, rows: AbstractRows) -> NDArray[np.int64]:
+        """How many rows of each block belong to the split; reads labels only, and only if they decide."""
+        blocks: Sequence[int] = range(len(rows.block_sizes))
+        if self.labels is None:
+            unlabelled = RowFilter(max_examples=self.max_examples, fractions=self.fractions)
+            return np.array([len(unlabelled.select(rows, b, None)[0]) for b in blocks], np.int64)
+        counts = np.zeros(len(blocks), np.int64)
+        if self.max_examples is not None:
+            blocks = [b for b in blocks if rows.block_starts[b] < self.max_examples]
+        quick = len(blocks) < _MANY_BLOCKS
+        for block in track(blocks, "Reading labels", transient=True, disable=quick):
+            table = rows.read(block, self.columns())
+            counts[block] = len(self.select(rows, block, table).positions)
+        return counts
+
+
+def wanted_labels(
+    classes: Sequence[str | int], feature: datasets.ClassLabel | datasets.Value, label_key: str
+) -> tuple[int, ...]:
+    """Class names or numbers as labels.
+
+    Raises:
+        ValueError: for a name that the data do not have (with the nearest ones), a number out of
+            range, or a class named twice.
+    """
+    names = list(feature.names) if isinstance(feature, datasets.ClassLabel) else []
+    labels = tuple(_label(name, names, label_key) for name in classes)
+    if len(set(labels)) < len(labels):
+        raise ValueError(f"classes={list(classes)} names a class twice")
+    return labels
+
+
+def _label(name: str | int, names: list[str], label_key: str) -> int:
+    if isinstance(name, str):
+        if name in names:
+            return names.index(name)
+        if not names:
+            raise ValueError(
+                f"classes: {name!r} is a name, but {label_key} has numbers only: give numbers"
+            )
+        lowered = {known.lower(): known for known in names}
+        near = [lowered[n] for n in get_close_matches(name.lower(), lowered, n=3, cutoff=0.5)]
+        raise ValueError(
+            f"classes: {name!r} is no class of this data set; "
+            + (f"near matches: {', '.join(near)}" if near else f"it has {', '.join(names[:20])}")
+        )
+    if names and not 0 <= name < len(names):
+        raise ValueError(f"classes: {name} is no class number; allowed are 0 … {len(names) - 1}")
+    return name

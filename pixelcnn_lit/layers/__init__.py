@@ -7,7 +7,7 @@ extent in space, gathered here, know the difference.
 """
 
 from pixelcnn_lit.layers.activations import activation
-from pixelcnn_lit.layers.causal import CausalConv2d, ImageConv2d, Pointwise
+from pixelcnn_lit.layers.causal import CausalConv2d, ImageConv2d, Output, Pointwise
 from pixelcnn_lit.layers.conditioning import Condition
 from pixelcnn_lit.layers.masks import color_groups, color_mask, kernel_mask
 from pixelcnn_lit.layers.resample import Downsample, Upsample
@@ -18,6 +18,7 @@ __all__ = [
     "Condition",
     "Downsample",
     "ImageConv2d",
+    "Output",
     "Pointwise",
     "Upsample",
     "Walk",

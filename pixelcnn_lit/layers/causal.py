@@ -21,6 +21,8 @@ class AbstractConv2d(nn.Module, ABC):
     """Weights of a convolution given by the offsets it reads, optionally masked."""
 
     mask: Tensor | None
+    init_deviation: float = 1.0
+    """The deviation data-dependent initialisation gives the output, where it is used."""
 
     def __init__(
         self,
@@ -86,6 +88,25 @@ class Pointwise(AbstractConv2d):
         if walk is None:
             return self.whole(x)
         return torch.addmm(self.bias, x, walk.keep(self, lambda: self.taps()[0, 0]))
+
+
+class Output(nn.Module):
+    """The 1×1 convolution to the parameters, in full precision also under autocast.
+
+    bfloat16 has 8 bits: too few for the mean of a sharp distribution over 256 levels.
+    """
+
+    def __init__(self, in_channels: int, num_params: int, *, mask: Tensor | None = None) -> None:
+        """``mask`` is bool (num_params, in)."""
+        super().__init__()
+        self.conv = Pointwise(in_channels, num_params, mask=mask)
+
+    def forward(self, x: Tensor, walk: Walk | None = None) -> Tensor:
+        """(B, in, H, W) to (B, num_params, H, W); on a walk (N, in) to (N, num_params)."""
+        if walk is not None:
+            return self.conv(x, walk)
+        with torch.autocast(x.device.type, enabled=False):
+            return self.conv(x.to(self.conv.bias.dtype))
 
 
 class ImageConv2d(AbstractConv2d):

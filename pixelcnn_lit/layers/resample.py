@@ -51,6 +51,8 @@ class Upsample(nn.Module):
     ``range(-1, 2)`` belongs to a vertical stack.
     """
 
+    init_deviation: float = 1.0
+
     def __init__(self, in_channels: int, out_channels: int, columns: range) -> None:
         super().__init__()
         self.columns = columns

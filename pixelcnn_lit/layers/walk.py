@@ -8,7 +8,7 @@ layers themselves stay free of state.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TypeVar, cast
 
 from torch import Tensor, nn
@@ -102,3 +102,23 @@ class Walk:
             if isinstance(made, AbstractRowCache):
                 self._row_caches.append(made)
         return cast("Kept", self._kept[layer])
+
+    def num_bytes(self) -> int:
+        """Memory of the image and of everything the layers keep, their weights included."""
+        levels: list[Walk] = [self]
+        while levels[-1].coarser:
+            levels.append(levels[-1].coarser)
+        tensors = _tensors([self.image, *(list(walk._kept.values()) for walk in levels)])
+        sizes = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}
+        return sum(sizes.values())
+
+
+def _tensors(kept: object) -> Iterator[Tensor]:
+    """All tensors within lists, tuples and the caches of the layers."""
+    if isinstance(kept, Tensor):
+        yield kept
+    elif isinstance(kept, list | tuple):
+        for item in kept:
+            yield from _tensors(item)
+    elif not isinstance(kept, nn.Module | Walk) and hasattr(kept, "__dict__"):
+        yield from _tensors(list(vars(kept).values()))

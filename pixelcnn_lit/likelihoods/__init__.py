@@ -10,6 +10,7 @@ from pixelcnn_lit.likelihoods.channel_logistic_mixture import (
     ChannelLogisticMixture,
     ChannelLogisticMixturePixels,
 )
+from pixelcnn_lit.likelihoods.guided import GuidedPixels
 from pixelcnn_lit.likelihoods.logistic_mixture import LogisticMixture, LogisticMixturePixels
 from pixelcnn_lit.likelihoods.softmax import Softmax, SoftmaxPixels
 
@@ -20,6 +21,7 @@ __all__ = [
     "BernoulliPixels",
     "ChannelLogisticMixture",
     "ChannelLogisticMixturePixels",
+    "GuidedPixels",
     "LogisticMixture",
     "LogisticMixturePixels",
     "Softmax",

@@ -18,6 +18,7 @@ from pixelcnn_lit.layers import (
     Condition,
     Downsample,
     ImageConv2d,
+    Output,
     Pointwise,
     Upsample,
     Walk,
@@ -27,13 +28,10 @@ from pixelcnn_lit.layers import (
 )
 from pixelcnn_lit.layers.activations import ResnetActivation
 from pixelcnn_lit.networks.base import AbstractNetwork
-from pixelcnn_lit.networks.weight_norm import (
-    data_dependent_initialisation,
-    normalise_weights,
-    normed_layers,
-)
+from pixelcnn_lit.networks.weight_norm import normalise_weights, normed_layers
 
 SECOND_CONVOLUTION_DEVIATION = 0.1
+"""What data-dependent initialisation gives the second convolution of a block: near identity."""
 
 
 class PixelCNNPP(AbstractNetwork):
@@ -141,20 +139,6 @@ class PixelCNNPP(AbstractNetwork):
         """The stream ul and the head."""
         start = features[0][-1] + self.ul_left(x, walk)
         return self.head(self.ul(start, conds, features, walk)[0], x, walk)
-
-    @torch.no_grad()
-    def initialise(self, x: Tensor, cond: Tensor | None = None) -> None:
-        """Data-dependent initialisation from one batch (B, C, H, W) in [-1, 1].
-
-        Source: the reference implementation of Salimans et al. (2017): outputs of deviation 1,
-        and 0.1 after the second convolution of a block.
-        """
-        blocks = [layer for layer in self.modules() if isinstance(layer, GatedResnet)]
-        deviations: dict[nn.Module, float] = dict.fromkeys(
-            (block.conv_out for block in blocks), SECOND_CONVOLUTION_DEVIATION
-        )
-        with data_dependent_initialisation(self, deviations):
-            self(x, cond)
 
 
 class Stream(nn.Module):
@@ -281,6 +265,7 @@ class GatedResnet(nn.Module):
         self.skip = Pointwise(widening * skip_channels, num_filters) if skip_channels else None
         self.dropout = nn.Dropout(dropout)
         self.conv_out = CausalConv2d(wide, 2 * num_filters, rows, columns)
+        self.conv_out.init_deviation = SECOND_CONVOLUTION_DEVIATION
         self.condition = Condition(cond_channels, 2 * num_filters) if cond_channels else None
 
     def forward(
@@ -304,7 +289,7 @@ class Head(nn.Module):
 
     def __init__(self, num_filters: int, num_params: int) -> None:
         super().__init__()
-        self.out = Pointwise(num_filters, num_params)
+        self.out = Output(num_filters, num_params)
 
     def forward(self, ul: Tensor, x: Tensor, walk: Walk | None = None) -> Tensor:
         """(B, F, H, W) to (B, num_params, H, W); the image ``x`` is not read."""
@@ -325,7 +310,7 @@ class ColorHead(nn.Module):
         self.colors = colors
         self.past = Pointwise(num_filters, num_filters)
         self.present = ImageConv2d(colors, num_filters, range(1), range(1), mask=hears)
-        self.out = Pointwise(widening * num_filters, num_params, mask=passes)
+        self.out = Output(widening * num_filters, num_params, mask=passes)
 
     def forward(self, ul: Tensor, x: Tensor, walk: Walk | None = None) -> Tensor:
         """(B, F, H, W) and the image (B, C + 1, H, W) to (B, num_params, H, W)."""
@@ -356,3 +341,17 @@ def _check(
         )
     if not 0 <= dropout < 1:
         raise ValueError(f"dropout={dropout}: in [0, 1)")
+
+
+def check_hierarchies(num_hierarchies: int, height: int, width: int) -> None:
+    """Refuse a coarsest level of a single position: it would see nothing of the image.
+
+    Raises:
+        ValueError: naming the largest num_hierarchies for images of this size.
+    """
+    most = max(1, (max(height, width) - 1).bit_length())
+    if num_hierarchies > most:
+        raise ValueError(
+            f"num_hierarchies={num_hierarchies}: images of {height}x{width} allow at most {most}, "
+            "deeper levels would be empty"
+        )

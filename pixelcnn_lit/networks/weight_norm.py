@@ -6,9 +6,6 @@ batch, a scale and a bias that give every layer outputs of mean 0 and a chosen d
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
@@ -29,29 +26,30 @@ def normalise_weights(network: nn.Module) -> None:
         weight_norm(layer, "weight", dim=1 if isinstance(layer, Upsample) else 0)
 
 
-@contextmanager
-def data_dependent_initialisation(
-    network: nn.Module, deviations: Mapping[nn.Module, float]
-) -> Iterator[None]:
-    """While open, the first forward pass rescales each convolution by its own output.
+@torch.no_grad()
+def initialise(network: nn.Module, x: Tensor, cond: Tensor | None = None) -> None:
+    """Data-dependent initialisation: one forward pass in which every layer rescales its output.
 
     Args:
-        network: any network of :mod:`pixelcnn_lit.networks`.
-        deviations: the standard deviation a layer's output is given, where it is not 1.
+        network: any network of :mod:`pixelcnn_lit.networks`, on the device of ``x``.
+        x: a batch of images (B, C, H, W) in [-1, 1].
+        cond: as the network takes it.
     """
 
     def rescale(layer: AbstractConv2d | Upsample, _: object, output: Tensor) -> Tensor:
         mean = output.mean((0, 2, 3))
-        scale = deviations.get(layer, 1.0) / (output.var((0, 2, 3), correction=0) + 1e-10).sqrt()
+        deviation = (output.var((0, 2, 3), correction=0) + 1e-10).sqrt()
+        scale = layer.init_deviation / deviation
         _scale_output(layer, scale)
         layer.bias.copy_((layer.bias - mean) * scale)
         return (output - mean[:, None, None]) * scale[:, None, None]
 
     hooks = [layer.register_forward_hook(rescale) for layer in normed_layers(network)]
+    was_training = network.training
     try:
-        with torch.no_grad():
-            yield
+        network.eval()(x, cond)
     finally:
+        network.train(was_training)
         for hook in hooks:
             hook.remove()
 

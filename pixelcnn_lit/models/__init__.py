@@ -1,0 +1,6 @@
+"""The models: a network and a likelihood that are trained, measured and sampled."""
+
+from pixelcnn_lit.models.base import AbstractLitModel
+from pixelcnn_lit.models.pixelcnn_pp import LitPixelCNNPP
+
+__all__ = ["AbstractLitModel", "LitPixelCNNPP"]

@@ -1,0 +1,342 @@
+"""The one LightningModule: every step from a batch of levels to bits/dim, and the way back."""
+
+from __future__ import annotations
+
+from abc import ABC
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+import torch
+from lightning import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torch.optim import Adam, Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from pixelcnn_lit import sampling
+from pixelcnn_lit.images import rescale
+from pixelcnn_lit.likelihoods import (
+    AbstractLikelihood,
+    Bernoulli,
+    ChannelLogisticMixture,
+    LogisticMixture,
+    Softmax,
+)
+from pixelcnn_lit.metrics import BitsPerDim, NatsPerDim, bits_per_dim, nats_per_dim
+from pixelcnn_lit.networks.base import AbstractNetwork
+from pixelcnn_lit.networks.conditions import (
+    AbstractCondition,
+    EmbeddingCondition,
+    LabelCondition,
+    NoCondition,
+)
+from pixelcnn_lit.networks.weight_norm import initialise
+
+LikelihoodName = Literal["bernoulli", "softmax", "logistic_mixture", "channel_logistic_mixture"]
+OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
+SchedulerFactory = Callable[[Optimizer], LRScheduler]
+Batch = dict[str, Tensor]
+
+
+class AbstractLitModel(LightningModule, ABC):
+    """A network, a likelihood and a condition, and every step between batch and bits/dim.
+
+    A final class builds the parts in ``__init__`` from numbers, strings, lists and None, which
+    are saved in the checkpoint, so that ``load_from_checkpoint(path)`` needs nothing else.
+
+    Attributes:
+        network: floats (B, C, H, W) in [-1, 1] to parameters.
+        likelihood: parameters to the distribution of the levels.
+        condition: what the network is conditioned on.
+        image_size: (H, W).
+    """
+
+    def __init__(
+        self,
+        network: AbstractNetwork,
+        likelihood: AbstractLikelihood,
+        condition: AbstractCondition,
+        *,
+        image_size: Iterable[int],
+        data_init: bool,
+        optimizer: OptimizerFactory | None,
+        scheduler: SchedulerFactory | None,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.likelihood = likelihood
+        self.condition = condition
+        self.data_init = data_init
+        height, width = image_size
+        self.image_size = (height, width)
+        self.make_optimizer = optimizer or (lambda parameters: Adam(parameters, lr=1e-3))
+        self.make_scheduler = scheduler
+        self.metrics = nn.ModuleDict(
+            {
+                stage: nn.ModuleDict({"bits_per_dim": BitsPerDim(), "nats_per_dim": NatsPerDim()})
+                for stage in ("val", "test")
+            }
+        )
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+        return (self.likelihood.channels, *self.image_size)
+
+    @property
+    def num_dims(self) -> int:
+        """C·H·W."""
+        channels, height, width = self.image_shape
+        return channels * height * width
+
+    def log_prob(self, images: Tensor, cond: Tensor | None = None) -> Tensor:
+        """Log-probability of images.
+
+        Args:
+            images: uint8 levels (B, C, H, W).
+            cond: labels (B,), mixtures of labels (B, num_classes), embeddings (B, D) or maps
+                (B, D, H, W), or codes, as the model was built. An autoencoder given None encodes
+                the images.
+
+        Returns:
+            Nats per image (B,), float32 also under autocast.
+        """
+        x = rescale(images, self.likelihood.num_levels)
+        pixels = self.likelihood(self.network(x, self._network_cond(cond, len(images), x)))
+        return pixels.log_prob(images.movedim(1, -1)).sum((1, 2))
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """The loss, bits/dim of the batch: its gradient does not grow with the image."""
+        log_prob = self._log_prob_of(batch)
+        loss = bits_per_dim(log_prob, self.num_dims).mean()
+        size = len(log_prob)
+        nats = nats_per_dim(log_prob.detach(), self.num_dims).mean()
+        self.log("train/bits_per_dim", loss.detach(), batch_size=size, prog_bar=True)
+        self.log("train/nats_per_dim", nats, batch_size=size)
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Count the batch into ``val/bits_per_dim`` and ``val/nats_per_dim``."""
+        self._measure("val", batch)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """Count the batch into ``test/bits_per_dim`` and ``test/nats_per_dim``."""
+        self._measure("test", batch)
+
+    def setup(self, stage: str) -> None:
+        """Initialise from the first batch before anything wraps the module; not on resume."""
+        if stage == "fit" and self.data_init and self.trainer.ckpt_path is None:
+            self.initialise(self.trainer.datamodule.first_batch())  # type: ignore[attr-defined]
+
+    @torch.no_grad()
+    def initialise(self, batch: Batch) -> None:
+        """Data-dependent initialisation, computed where training will be."""
+        home, device = self.device, self.trainer.strategy.root_device
+        self.to(device)
+        images = batch["image"].to(device)
+        value = self._batch_cond(batch)
+        with self._evaluating():
+            x = rescale(images, self.likelihood.num_levels)
+            cond = self._network_cond(None if value is None else value.to(device), len(images), x)
+            initialise(self.network, x, cond)
+        self.to(home)
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """The optimizer, and the scheduler at every step."""
+        optimizer = self.make_optimizer(self.parameters())
+        if self.make_scheduler is None:
+            return optimizer
+        scheduler = self.make_scheduler(optimizer)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
+        }
+
+    @torch.no_grad()
+    def sample(
+        self,
+        num_images: int,
+        cond: Tensor | None = None,
+        *,
+        temperature: float = 1.0,
+        guidance: float = 1.0,
+        given: Tensor | None = None,
+        images: Tensor | None = None,
+        generator: torch.Generator | None = None,
+        batch_size: int | None = None,
+        cached: bool = True,
+        on_row: sampling.RowHook | None = None,
+    ) -> Tensor:
+        """Draw images, or complete them where ``given`` is False.
+
+        The same generator state gives the same images, however they are split into batches.
+
+        Args:
+            num_images: N.
+            cond: as for :meth:`log_prob`, one per image.
+            temperature: above 0; below 1 is sharper, 1 is the model itself.
+            guidance: how far to go from the unconditional towards the conditional distribution
+                (1 is conditional, above 1 beyond it); needs ``label_dropout`` in training.
+            given: bool (H, W) or (N, H, W): pixels to keep from ``images``.
+            images: uint8 levels (N, C, H, W) to complete.
+            generator: seeds the images; torch's global generator if None.
+            batch_size: images drawn at a time; None for what fits into memory.
+            cached: compute each activation once; False for the naive reference.
+            on_row: told the batch so far and the number of finished rows.
+
+        Returns:
+            uint8 levels (N, C, H, W) on the model's device.
+
+        Raises:
+            ValueError: naming the argument, if one is out of range.
+        """
+        batches = self.sample_batches(
+            num_images,
+            cond,
+            temperature=temperature,
+            guidance=guidance,
+            given=given,
+            images=images,
+            generator=generator,
+            batch_size=batch_size,
+            cached=cached,
+            on_row=on_row,
+        )
+        empty = torch.empty(0, *self.image_shape, dtype=torch.uint8, device=self.device)
+        return torch.cat([empty, *batches])
+
+    def sample_batches(
+        self,
+        num_images: int,
+        cond: Tensor | None = None,
+        *,
+        temperature: float = 1.0,
+        guidance: float = 1.0,
+        given: Tensor | None = None,
+        images: Tensor | None = None,
+        generator: torch.Generator | None = None,
+        batch_size: int | None = None,
+        cached: bool = True,
+        on_row: sampling.RowHook | None = None,
+    ) -> Iterator[Tensor]:
+        """:meth:`sample`, batch by batch, so that what is finished can be kept.
+
+        Arguments are checked at once, before the first batch is asked for.
+        """
+        self.condition.check(cond, num_images)
+        request = sampling.Request(
+            self.likelihood,
+            self.image_size,
+            num_images,
+            temperature=temperature,
+            guidance=guidance,
+            given=given,
+            images=images,
+            generator=generator,
+        )
+        if guidance != 1 and not getattr(self.condition, "label_dropout", 0):
+            raise ValueError(f"guidance={guidance}: needs a model trained with label_dropout > 0")
+        return self._batches(request, cond, batch_size, cached, on_row)
+
+    @torch.no_grad()
+    def _batches(
+        self,
+        request: sampling.Request,
+        cond: Tensor | None,
+        batch_size: int | None,
+        cached: bool,
+        on_row: sampling.RowHook | None,
+    ) -> Iterator[Tensor]:
+        blank = next(self.network.parameters()).new_zeros(1, *self.image_shape)
+        size = batch_size or sampling.fitting_batch_size(self.network, blank)
+        for part in request.parts(size):
+            value = None if cond is None else cond[part].to(self.device)
+            with self._evaluating(), torch.autocast(self.device.type, enabled=False):
+                of_network = self._network_cond(value, part.stop - part.start)
+                batch = request.draw(
+                    self.network, blank, part, of_network, cached=cached, on_row=on_row
+                )
+            yield batch
+
+    def _network_cond(
+        self, value: Tensor | None, num_images: int, x: Tensor | None = None
+    ) -> Tensor | None:
+        """The cond of the network; zeros stand for no label."""
+        cond = self.condition(value, x)
+        if cond is None and self.condition.cond_channels:
+            return torch.zeros(num_images, self.condition.cond_channels, device=self.device)
+        return cond
+
+    def _batch_cond(self, batch: Batch) -> Tensor | None:
+        """What the batch gives of the condition, beside its images."""
+        key = self.condition.batch_key
+        return None if key is None else batch[key]
+
+    def _log_prob_of(self, batch: Batch) -> Tensor:
+        return self.log_prob(batch["image"], self._batch_cond(batch))
+
+    def _measure(self, stage: str, batch: Batch) -> None:
+        log_prob = self._log_prob_of(batch)
+        for name, metric in self.metrics[stage].items():  # type: ignore[operator]
+            metric.update(log_prob, self.num_dims)
+            self.log(
+                f"{stage}/{name}", metric, on_step=False, on_epoch=True, prog_bar=name[0] == "b"
+            )
+
+    @contextmanager
+    def _evaluating(self) -> Iterator[None]:
+        was_training = self.training
+        self.eval()
+        try:
+            yield
+        finally:
+            self.train(was_training)
+
+
+def make_likelihood(
+    name: LikelihoodName, channels: int, num_levels: int, num_logistic_mix: int
+) -> AbstractLikelihood:
+    """The likelihood of that name.
+
+    Raises:
+        ValueError: if there is none, or it cannot hold ``num_levels``.
+    """
+    match name:
+        case "bernoulli":
+            if num_levels != 2:
+                raise ValueError(f"likelihood=bernoulli: needs num_levels=2, not {num_levels}")
+            return Bernoulli(channels)
+        case "softmax":
+            return Softmax(channels, num_levels)
+        case "logistic_mixture":
+            return LogisticMixture(channels, num_levels, num_logistic_mix)
+        case "channel_logistic_mixture":
+            return ChannelLogisticMixture(channels, num_levels, num_logistic_mix)
+    allowed = "bernoulli, softmax, logistic_mixture, channel_logistic_mixture"
+    raise ValueError(f"likelihood={name!r}: allowed are {allowed}")
+
+
+def make_condition(
+    num_classes: int | None, embedding_dim: int | None, label_dropout: float
+) -> AbstractCondition:
+    """Condition on the class label, on the data's embedding, or on nothing.
+
+    Raises:
+        ValueError: if both are asked for, or an argument is out of range.
+    """
+    if num_classes is not None and embedding_dim is not None:
+        raise ValueError(
+            f"num_classes={num_classes} and embedding_dim={embedding_dim}: condition on one, set "
+            "the other to null"
+        )
+    if not 0 <= label_dropout < 1:
+        raise ValueError(f"label_dropout={label_dropout}: in [0, 1)")
+    for name, value in [("num_classes", num_classes), ("embedding_dim", embedding_dim)]:
+        if value is not None and value < 1:
+            raise ValueError(f"{name}={value}: at least 1, or null for none")
+    if num_classes is not None:
+        return LabelCondition(num_classes, label_dropout)
+    if embedding_dim is not None:
+        return EmbeddingCondition(embedding_dim, label_dropout)
+    return NoCondition()

@@ -1,0 +1,179 @@
+"""What a network is conditioned on: from a label, an embedding or an image to floats."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class AbstractCondition(nn.Module, ABC):
+    """Turns what a batch or a user gives into the ``cond`` of a network.
+
+    Attributes:
+        cond_channels: size D of the cond; 0 for none.
+        batch_key: the entry of the batch it is made from, None for none.
+    """
+
+    cond_channels: int
+    batch_key: str | None
+
+    @abstractmethod
+    def check(self, value: Tensor | None, num_images: int) -> None:
+        """Refuse what :meth:`forward` cannot take; reads the values, so not for training steps.
+
+        Raises:
+            ValueError: naming the values and what is allowed.
+        """
+
+    @abstractmethod
+    def forward(self, value: Tensor | None, x: Tensor | None = None) -> Tensor | None:
+        """The cond, (B, D) or (B, D, H, W), or None.
+
+        Args:
+            value: what was given.
+            x: the images it belongs to, (B, C, H, W) in [-1, 1], where there are any.
+        """
+
+
+class NoCondition(AbstractCondition):
+    """Nothing."""
+
+    cond_channels = 0
+    batch_key = None
+
+    def check(self, value: Tensor | None, num_images: int) -> None:
+        """Anything given is refused."""
+        if value is not None:
+            raise ValueError("cond: this model is unconditional and takes none")
+
+    def forward(self, value: Tensor | None, x: Tensor | None = None) -> None:
+        """None."""
+        return
+
+
+class LabelCondition(AbstractCondition):
+    """One-hot class labels; (B, num_classes) floats pass, so that classes can be mixed.
+
+    In training a share ``label_dropout`` of the images loses its label, so that the model also
+    learns the images without one, which guided sampling needs (Ho and Salimans 2022, §3.2).
+    """
+
+    batch_key = "label"
+
+    def __init__(self, num_classes: int, label_dropout: float) -> None:
+        super().__init__()
+        self.cond_channels = num_classes
+        self.label_dropout = label_dropout
+
+    def check(self, value: Tensor | None, num_images: int) -> None:
+        """Labels are whole numbers below num_classes, one per image."""
+        if value is None:
+            if not self.label_dropout:
+                raise ValueError(
+                    "cond: this model was trained with labels only (label_dropout=0): give one "
+                    f"per image, 0 … {self.cond_channels - 1}"
+                )
+            return
+        if value.is_floating_point():
+            _check_shape(value, num_images, self.cond_channels, maps=False)
+            return
+        if value.shape != (num_images,):
+            raise ValueError(f"cond: {tuple(value.shape)} labels for {num_images} images")
+        if value.numel() and not 0 <= int(value.min()) <= int(value.max()) < self.cond_channels:
+            wrong = sorted({int(v) for v in value if not 0 <= int(v) < self.cond_channels})
+            raise ValueError(f"cond: labels {wrong}: allowed are 0 … {self.cond_channels - 1}")
+
+    def forward(self, value: Tensor | None, x: Tensor | None = None) -> Tensor | None:
+        """Labels (B,) or mixtures of labels (B, num_classes) to (B, num_classes)."""
+        if value is None:
+            return None
+        dtype = torch.get_default_dtype()
+        if value.is_floating_point():
+            cond = value.to(dtype)
+        else:
+            cond = F.one_hot(value.long(), self.cond_channels).to(dtype)
+        return drop_rows(cond, self.label_dropout) if self.training else cond
+
+
+class EmbeddingCondition(AbstractCondition):
+    """An embedding that comes with the data: a vector (B, D), or a map (B, D, H, W)."""
+
+    batch_key = "embedding"
+
+    def __init__(self, embedding_dim: int, label_dropout: float) -> None:
+        super().__init__()
+        self.cond_channels = embedding_dim
+        self.label_dropout = label_dropout
+
+    def check(self, value: Tensor | None, num_images: int) -> None:
+        """One embedding per image."""
+        if value is None:
+            if not self.label_dropout:
+                raise ValueError(
+                    f"cond: this model needs an embedding per image, of size {self.cond_channels}"
+                )
+            return
+        _check_shape(value, num_images, self.cond_channels, maps=True)
+
+    def forward(self, value: Tensor | None, x: Tensor | None = None) -> Tensor | None:
+        """(B, D) or (B, D, H, W), as it is."""
+        if value is None:
+            return None
+        cond = value.to(torch.get_default_dtype())
+        return drop_rows(cond, self.label_dropout) if self.training else cond
+
+
+class CodeCondition(AbstractCondition):
+    """The code an encoder makes of the image itself."""
+
+    batch_key = None
+
+    def __init__(self, encoder: nn.Module, latent_dim: int) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.cond_channels = latent_dim
+
+    def check(self, value: Tensor | None, num_images: int) -> None:
+        """One code per image."""
+        if value is None:
+            raise ValueError(
+                f"cond: this model decodes codes of size {self.cond_channels}: give "
+                "model.encode(images), or codes of your own"
+            )
+        _check_shape(value, num_images, self.cond_channels, maps=False)
+
+    def forward(self, value: Tensor | None, x: Tensor | None = None) -> Tensor | None:
+        """(B, latent_dim): as given, or of the images."""
+        return self.encoder(x) if value is None else value
+
+
+def drop_rows(cond: Tensor, share: float) -> Tensor:
+    """Zero the cond of a random share of the images; zeros stand for no condition."""
+    if not share:
+        return cond
+    kept = torch.rand(len(cond), device=cond.device) >= share
+    return cond * kept.view(-1, *[1] * (cond.ndim - 1))
+
+
+def mix(first: Tensor, second: Tensor, num_steps: int) -> Tensor:
+    """Interpolate between two conds, both ends included.
+
+    Args:
+        first: (B, D), for instance one-hot labels or codes.
+        second: the same shape.
+        num_steps: at least 2.
+
+    Returns:
+        (num_steps, B, D).
+    """
+    return torch.lerp(first, second, torch.linspace(0, 1, num_steps).to(first)[:, None, None])
+
+
+def _check_shape(value: Tensor, num_images: int, size: int, *, maps: bool) -> None:
+    shape = tuple(value.shape)
+    if shape[:2] != (num_images, size) or not (value.ndim == 2 or (maps and value.ndim == 4)):
+        allowed = f"({num_images}, {size})" + (f" or ({num_images}, {size}, H, W)" if maps else "")
+        raise ValueError(f"cond of shape {shape}: allowed is {allowed}")

@@ -1,0 +1,85 @@
+"""Two raster walks with one interface: parameters at one position after another.
+
+The naive walk runs the whole network at every position and is the reference; the cached one
+computes every activation once.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor
+
+from pixelcnn_lit.networks.base import AbstractNetwork
+
+
+class AbstractRasterWalk(ABC):
+    """Parameters at one position after another, from what has been painted."""
+
+    @abstractmethod
+    def start_row(self, row: int) -> None:
+        """Prepare for the pixels of a row; all rows above are painted."""
+
+    @abstractmethod
+    def params(self, row: int, column: int) -> Tensor:
+        """Parameters (B, num_params) of a pixel, from all pixels before it and its own colours."""
+
+    @abstractmethod
+    def paint(self, row: int, column: int, x: Tensor) -> None:
+        """Write the pixel as far as it is chosen, (B, C) in [-1, 1]."""
+
+
+class NaiveWalk(AbstractRasterWalk):
+    """The reference: the whole network on the whole image, once per position."""
+
+    def __init__(self, network: AbstractNetwork, x: Tensor, cond: Tensor | None) -> None:
+        self.network = network
+        self.x = torch.zeros_like(x)
+        self.cond = cond
+
+    def start_row(self, row: int) -> None:
+        """Nothing is kept from row to row."""
+
+    def params(self, row: int, column: int) -> Tensor:
+        """See :class:`AbstractRasterWalk`."""
+        return self.network(self.x, self.cond)[:, :, row, column]
+
+    def paint(self, row: int, column: int, x: Tensor) -> None:
+        """See :class:`AbstractRasterWalk`."""
+        self.x[:, :, row, column] = x
+
+
+class CachedWalk(AbstractRasterWalk):
+    """The vertical part once per row, the horizontal part once per position."""
+
+    def __init__(self, network: AbstractNetwork, x: Tensor, cond: Tensor | None) -> None:
+        self.network = network
+        self.x = x
+        self.conds = network.conds(cond, network.canvas(x))
+        self.walk = network.begin_walk(x)
+        self.features: list[list[tuple[Tensor, ...]]] = []
+
+    def start_row(self, row: int) -> None:
+        """Run the vertical part on the rows above and hand its features out by column."""
+        self.walk.stand(row, None)
+        features = self.network.vertical(self.x, self.conds, self.walk)
+        self.features = [
+            [feature.unflatten(0, (len(self.x), -1)).unbind(1) for feature in level]
+            for level in features
+        ]
+        if row:
+            self.walk.start_row()
+
+    def params(self, row: int, column: int) -> Tensor:
+        """See :class:`AbstractRasterWalk`."""
+        self.walk.stand(row, column)
+        here = [
+            [] if column % 2**level else [feature[column >> level] for feature in features]
+            for level, features in enumerate(self.features)
+        ]
+        return self.network.horizontal(self.x, here, self.conds, self.walk)
+
+    def paint(self, row: int, column: int, x: Tensor) -> None:
+        """See :class:`AbstractRasterWalk`."""
+        self.walk.paint(row, column, x)

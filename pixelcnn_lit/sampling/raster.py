@@ -47,7 +47,7 @@ class NaiveWalk(AbstractRasterWalk):
 
     def paint(self, row: int, column: int, x: Tensor) -> None:
         """See :class:`AbstractRasterWalk`."""
-        self.x[:, :, row, column] = x
+        self.x[:, : x.shape[1], row, column] = x
 
 
 class CachedWalk(AbstractRasterWalk):

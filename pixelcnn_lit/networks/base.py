@@ -126,3 +126,24 @@ class AbstractNetwork(nn.Module, ABC):
                 f"cond of shape {tuple(cond.shape)}: this network takes {expected} "
                 f"or a map {(*expected, 'H', 'W')}"
             )
+
+
+def check_positive(**sizes: int) -> None:
+    """Refuse sizes below 1, by the name under which they are given.
+
+    Raises:
+        ValueError: naming the first.
+    """
+    for name, size in sizes.items():
+        if size < 1:
+            raise ValueError(f"{name}={size}: at least 1")
+
+
+def check_kernel_size(name: str, size: int) -> None:
+    """Refuse a kernel that has no centre.
+
+    Raises:
+        ValueError: naming the argument.
+    """
+    if size < 3 or size % 2 == 0:
+        raise ValueError(f"{name}={size}: an odd number, at least 3")

@@ -27,7 +27,7 @@ from pixelcnn_lit.layers import (
     color_mask,
 )
 from pixelcnn_lit.layers.activations import ResnetActivation
-from pixelcnn_lit.networks.base import AbstractNetwork
+from pixelcnn_lit.networks.base import AbstractNetwork, check_positive
 from pixelcnn_lit.networks.weight_norm import normalise_weights, normed_layers
 
 SECOND_CONVOLUTION_DEVIATION = 0.1
@@ -327,13 +327,7 @@ def _check(
     columns: int,
     dropout: float,
 ) -> None:
-    for name, value in [
-        ("num_resnet", num_resnet),
-        ("num_hierarchies", num_hierarchies),
-        ("num_filters", num_filters),
-    ]:
-        if value < 1:
-            raise ValueError(f"{name}={value}: at least 1")
+    check_positive(num_resnet=num_resnet, num_hierarchies=num_hierarchies, num_filters=num_filters)
     if rows < 3 or columns < 3 or columns % 2 == 0:
         raise ValueError(
             f"receptive_field_dims=[{rows}, {columns}]: at least 3 rows, and an odd number of at "

@@ -1,0 +1,192 @@
+"""Gated PixelCNN.
+
+Source: van den Oord et al. (2016b), Conditional Image Generation with PixelCNN Decoders, §2 and
+figure 2.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pixelcnn_lit.layers import (
+    CausalConv2d,
+    Condition,
+    ImageConv2d,
+    Output,
+    Pointwise,
+    Walk,
+    color_groups,
+    color_mask,
+    kernel_mask,
+)
+from pixelcnn_lit.networks.base import AbstractNetwork, check_kernel_size, check_positive
+
+
+class GatedPixelCNN(AbstractNetwork):
+    """A vertical stack for the rows above and a horizontal one for the row so far.
+
+    Together they see every pixel of the past: there is no blind spot. The vertical stack is
+    shifted by a row exactly once, where it reads the image; so its features at a pixel speak of
+    the rows above it and the horizontal stack reads them in place. (The paper shifts them on
+    their way into the horizontal stack: the same but for the first row, which then sees zeros
+    instead of the features of an empty image.)
+
+    Example:
+        >>> network = GatedPixelCNN(3, 12, num_layers=2, num_filters=6, num_hidden=8)
+        >>> network(torch.zeros(2, 3, 5, 7)).shape
+        torch.Size([2, 12, 5, 7])
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        num_params: int,
+        *,
+        orders_channels: bool = True,
+        cond_channels: int = 0,
+        num_layers: int = 15,
+        num_filters: int = 128,
+        first_kernel_size: int = 7,
+        kernel_size: int = 3,
+        num_hidden: int = 1024,
+    ) -> None:
+        """Build the stacks.
+
+        Args:
+            in_channels: colours, C.
+            num_params: parameters per pixel, as the likelihood says.
+            orders_channels: let a colour's parameters see the pixel's earlier colours.
+            cond_channels: size of the condition, 0 for none.
+            num_layers: gated layers, the first of which reads the image.
+            num_filters: width of both stacks.
+            first_kernel_size: n of the first layer, odd.
+            kernel_size: n of the other layers, odd.
+            num_hidden: units of the 1×1 layer before the output.
+
+        Raises:
+            ValueError: naming the argument, if one is out of range.
+        """
+        super().__init__(
+            in_channels, num_params, orders_channels=orders_channels, cond_channels=cond_channels
+        )
+        check_positive(num_layers=num_layers, num_filters=num_filters, num_hidden=num_hidden)
+        check_kernel_size("first_kernel_size", first_kernel_size)
+        check_kernel_size("kernel_size", kernel_size)
+        colors = self.colors
+        self.vertical_layers = nn.ModuleList()
+        self.horizontal_layers = nn.ModuleList()
+        for layer in range(num_layers):
+            size = kernel_size if layer else first_kernel_size
+            source = None if layer else in_channels
+            self.vertical_layers.append(VerticalLayer(num_filters, size, cond_channels, source))
+            self.horizontal_layers.append(
+                HorizontalLayer(num_filters, size, cond_channels, colors, source)
+            )
+        groups = color_groups(num_filters, colors)
+        hidden, outputs = color_groups(num_hidden, colors), color_groups(num_params, colors)
+        self.hidden = Pointwise(num_filters, num_hidden, mask=color_mask("B", groups, hidden))
+        self.output = Output(num_hidden, num_params, mask=color_mask("B", hidden, outputs))
+
+    def vertical(
+        self, x: Tensor, conds: list[Tensor | None], walk: Walk | None = None
+    ) -> list[list[Tensor]]:
+        """What each layer of the vertical stack tells its horizontal neighbour."""
+        stream, links = x, []
+        for layer in self.vertical_layers:
+            stream, link = layer(stream, conds[0], walk)
+            links.append(link)
+        return [links]
+
+    def horizontal(
+        self,
+        x: Tensor,
+        features: list[list[Tensor]],
+        conds: list[Tensor | None],
+        walk: Walk | None = None,
+    ) -> Tensor:
+        """The horizontal stack and two 1×1 layers."""
+        stream = x
+        for layer, link in zip(self.horizontal_layers, features[0], strict=True):
+            stream = layer(stream, link, conds[0], walk)
+        stream = self.hidden(F.relu(stream), walk)
+        return self.output(F.relu(stream), walk)
+
+
+class VerticalLayer(nn.Module):
+    """n×n above and beside, the gate, and the link into the horizontal stack.
+
+    ``source`` is the number of colours if the layer reads the image, None if it reads features.
+    The condition enters before the link, so that the last layer leaves no parameter unread.
+    """
+
+    def __init__(
+        self, num_filters: int, size: int, cond_channels: int, source: int | None
+    ) -> None:
+        super().__init__()
+        side = size // 2
+        columns = range(-side, side + 1)
+        wide = 2 * num_filters
+        self.conv = (
+            CausalConv2d(num_filters, wide, range(-side, 1), columns)
+            if source is None
+            else ImageConv2d(source, wide, range(-side - 1, 0), columns)
+        )
+        self.condition = Condition(cond_channels, wide) if cond_channels else None
+        self.link = Pointwise(wide, wide)
+
+    def forward(
+        self, x: Tensor, cond: Tensor | None, walk: Walk | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The stack's features (B, F, H, W) and the link (B, 2F, H, W); on a walk (N, …)."""
+        wide = self.conv(x, walk)
+        if self.condition is not None:
+            assert cond is not None
+            wide = wide + self.condition(cond, walk)
+        return gate(wide), self.link(wide, walk)
+
+
+class HorizontalLayer(nn.Module):
+    """1×n to the left and the link, the gate, 1×1, and a residual connection but in layer 1."""
+
+    def __init__(
+        self,
+        num_filters: int,
+        size: int,
+        cond_channels: int,
+        colors: int,
+        source: int | None,
+    ) -> None:
+        super().__init__()
+        groups = color_groups(num_filters, colors)
+        halves = groups.repeat(2)  # value and gate of a colour's features belong to that colour
+        self.residual = source is None
+        if source is None:
+            columns = range(-(size // 2), 1)
+            mask = kernel_mask(range(1), columns, color_mask("B", groups, halves))
+            self.conv = CausalConv2d(num_filters, 2 * num_filters, range(1), columns, mask=mask)
+        else:
+            columns = range(-(size // 2), 1 if colors > 1 else 0)
+            center = color_mask("A", color_groups(source, colors), halves)
+            mask = kernel_mask(range(1), columns, center)
+            self.conv = ImageConv2d(source, 2 * num_filters, range(1), columns, mask=mask)
+        self.condition = Condition(cond_channels, 2 * num_filters) if cond_channels else None
+        self.out = Pointwise(num_filters, num_filters, mask=color_mask("B", groups, groups))
+
+    def forward(
+        self, x: Tensor, link: Tensor, cond: Tensor | None, walk: Walk | None = None
+    ) -> Tensor:
+        """(B, F, H, W), or the image, to (B, F, H, W); on a walk to (N, F)."""
+        wide = self.conv(x, walk) + link
+        if self.condition is not None:
+            assert cond is not None
+            wide = wide + self.condition(cond, walk)
+        stream = self.out(gate(wide), walk)
+        return x + stream if self.residual else stream
+
+
+def gate(wide: Tensor) -> Tensor:
+    """Tanh of the first half times σ of the second (eq. 2): (B, 2F, …) to (B, F, …)."""
+    value, opening = wide.chunk(2, 1)
+    return torch.tanh(value) * torch.sigmoid(opening)

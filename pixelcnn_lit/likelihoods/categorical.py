@@ -33,6 +33,5 @@ def take(values: Tensor, index: Tensor) -> Tensor:
     Returns:
         (…,).
     """
-    shape = torch.broadcast_shapes(values.shape[:-1], index.shape)
-    index = index.expand(shape).unsqueeze(-1)
-    return values.expand(*shape, values.shape[-1]).gather(-1, index).squeeze(-1)
+    index, _ = torch.broadcast_tensors(index, values[..., 0])
+    return values.expand(*index.shape, -1).gather(-1, index.unsqueeze(-1)).squeeze(-1)

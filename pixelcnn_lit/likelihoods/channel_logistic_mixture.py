@@ -76,8 +76,7 @@ class ChannelLogisticMixturePixels(AbstractPixels):
     def _quantile(self, uniforms: Tensor) -> Tensor:
         which, where = uniforms.unflatten(-1, (-1, 2)).unbind(-1)  # each (…, C)
         component = categorical_quantile(self.logits, which)
-        loc = take(self.loc, component)
-        log_scale = take(self.log_scale, component)
+        loc, log_scale = take(self.loc, component), take(self.log_scale, component)
         positions = logistic_quantile(where, loc, log_scale, self.num_levels)
         return nearest_level(positions, self.num_levels).long()
 

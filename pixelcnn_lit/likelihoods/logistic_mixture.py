@@ -88,18 +88,18 @@ class LogisticMixturePixels(AbstractPixels):
         # One component for all colours of the pixel: drawing it anew per colour would keep every
         # colour's own distribution and destroy what ties them together.
         component = categorical_quantile(self.logits, uniforms[..., 0]).unsqueeze(-1)
-        loc = take(self.loc, component)  # (…, C)
-        log_scale = take(self.log_scale, component)
+        parameters = torch.cat([self.loc, self.log_scale, self.coeffs], -2)
+        chosen = take(parameters, component)  # (…, 2C + C(C−1)/2)
+        channels = self.event_shape[0]
+        loc, log_scale = chosen[..., :channels], chosen[..., channels : 2 * channels]
+        coeffs = chosen[..., 2 * channels :].unbind(-1)
         positions = logistic_quantile(uniforms[..., 1:], loc, log_scale, self.num_levels)
-        if loc.shape[-1] == 1:
-            return nearest_level(positions, self.num_levels).long()
-        coeffs = take(self.coeffs, component)
-        middle = (self.num_levels - 1) / 2
+        middle = (self.num_levels - 1) / 2  # the level at 0 in [-1, 1] units
         levels: list[Tensor] = []
         for color, position in enumerate(positions.unbind(-1)):
             for earlier, level in enumerate(levels):  # the level, not the position it came from
-                shift = level - middle
-                position = torch.addcmul(position, coeffs[..., pair_index(color, earlier)], shift)
+                coeff = coeffs[pair_index(color, earlier)]
+                position = torch.addcmul(position, coeff, level - middle)
             levels.append(nearest_level(position, self.num_levels))
         return torch.stack(levels, -1).long()
 

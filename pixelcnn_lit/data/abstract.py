@@ -26,8 +26,8 @@ _STAGES: dict[str | None, tuple[Split, ...]] = {
 class AbstractImageDataModule(L.LightningDataModule):
     """Batches of image levels for any number of processes, in an order that survives a resume.
 
-    A batch is a dict: ``image`` uint8 (B, C, H, W) with levels 0 … num_levels−1, ``label`` int64 (B,)
-    where the data have labels, ``embedding`` float32 (B, D) or (B, D, H, W) where asked for.
+    A batch is a dict: ``image`` uint8 (B, C, H, W) with levels 0 … num_levels−1, ``label`` int64
+    (B,) where the data have labels, ``embedding`` float32 (B, D) or (B, D, H, W) where asked for.
 
     Args:
         channels: colours of every image.
@@ -85,7 +85,7 @@ class AbstractImageDataModule(L.LightningDataModule):
 
     @abstractmethod
     def _open(self, split: Split) -> AbstractExamples | None:
-        """The examples of a split, decoded and cached if need be; None if the data have no such split."""
+        """The examples of a split, decoded and cached if need be; None if there are none."""
 
     @property
     def class_names(self) -> list[str] | None:
@@ -95,17 +95,19 @@ class AbstractImageDataModule(L.LightningDataModule):
     def prepare_data(self) -> None:
         """Download and decode once per node, before any process needs the result."""
         self._shard().batch_size(self.batch_size)
-        splits: tuple[Split, ...] = ("train", "val", "test")
-        for split in splits:
-            self._open(split)
+        for split in _STAGES[None]:
+            self._examples[split] = self._open(split)
 
     def setup(self, stage: str | None = None) -> None:
         """Open the splits that a stage needs and check that all processes can share them."""
         shard = self._shard()
         shard.batch_size(self.batch_size)
         for split in _STAGES[stage]:
-            if split not in self._examples:
-                self._examples[split] = self._open(split)
+            examples = self._opened(split)
+            if split == "train":
+                training_sizes(len(self._required("train")), self.batch_size, shard)
+            elif examples is not None:
+                evaluation_sizes(len(examples), self.batch_size, shard)
 
     def train_dataloader(self) -> TrainingLoader:
         """Shuffled, the same number of batches on every rank."""
@@ -145,10 +147,8 @@ class AbstractImageDataModule(L.LightningDataModule):
 
     def _evaluation_loader(self, split: Split) -> EvaluationLoader | list[EvaluationLoader]:
         shard = self._shard()
-        if split not in self._examples:
-            self._examples[split] = self._open(split)
-        examples = self._examples[split]
-        if examples is None or len(examples) == 0:
+        examples = self._opened(split)
+        if examples is None:
             return []
         return EvaluationLoader(
             lambda: examples.evaluation_batches(shard, self.batch_size, self._still_present),
@@ -156,12 +156,16 @@ class AbstractImageDataModule(L.LightningDataModule):
         )
 
     def _required(self, split: Split) -> AbstractExamples:
+        examples = self._opened(split)
+        if examples is None:
+            raise ValueError(f"this data set has no {split} examples; see splits and classes")
+        return examples
+
+    def _opened(self, split: Split) -> AbstractExamples | None:
+        """The examples of a split, None if there are none."""
         if split not in self._examples:
             self._examples[split] = self._open(split)
-        examples = self._examples[split]
-        if examples is None or len(examples) == 0:
-            raise ValueError(f"this data set has no {split} examples")
-        return examples
+        return self._examples[split]
 
     def _shard(self) -> Shard:
         return Shard.current(self.trainer)

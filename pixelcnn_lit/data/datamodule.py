@@ -2,24 +2,77 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
 
 import datasets
 import numpy as np
 
 from pixelcnn_lit.data.abstract import AbstractImageDataModule
+from pixelcnn_lit.data.columns import Columns, find_columns
 from pixelcnn_lit.data.decoding import Binarize, ImageDecoder, Resize
-from pixelcnn_lit.data.digits import CLASS_NAMES, digits
+from pixelcnn_lit.data.digits import CLASS_NAMES, NUM_LEVELS, digits
+from pixelcnn_lit.data.encoded import EncodedSplit, OnCorrupt
 from pixelcnn_lit.data.examples import AbstractExamples, ArrayExamples
+from pixelcnn_lit.data.memory import cached_examples
 from pixelcnn_lit.data.retrying import Retries
 from pixelcnn_lit.data.rows import AbstractRows
 from pixelcnn_lit.data.selection import RowFilter, wanted_labels
-from pixelcnn_lit.data.source import Split, open_rows, split_name
+from pixelcnn_lit.data.source import DataFiles, Source, Split, split_name
+from pixelcnn_lit.data.streaming import StreamedExamples
 
 
 class HFImageDataModule(AbstractImageDataModule):
-    """TODO."""
+    """Hub ids, folders, files and URLs of images; decoded once into memory, or streamed.
+
+    What the model needs to know (``channels`` … ``embedding_dim``) is stated, not guessed, and
+    checked against the data: a picture of another size, colour or depth is an error unless an
+    option asks for a conversion. Rows are selected before anything is decoded.
+
+    Args:
+        path: hub id, folder (parquet, arrow, or class folders of pictures), file, URL of a parquet
+            file, "digits" for scikit-learn's, or a format ("parquet", "imagefolder" …) whose files
+            ``data_files`` names.
+        channels: colours of every image, 1 or 3.
+        num_levels: levels per colour, 2 … 256.
+        image_size: [H, W].
+        num_classes: number of classes after selection; None where labels play no role.
+        embedding_dim: length (or number of maps) of each embedding; needs ``embedding_key``.
+        name: configuration of the data set, where it has several.
+        data_files: files, patterns or URLs, perhaps by split.
+        revision: of a hub id: branch, tag or commit.
+        splits: the data set's own names for "train", "val", "test"; the usual ones are recognised.
+        image_key: picture column; None finds it by its type.
+        label_key: label column; None finds it by type or name.
+        embedding_key: column of numbers, (D,) or (D, H, W) per row; None for no embedding.
+        classes: names or numbers of the classes to keep, which become labels 0, 1, … in this
+        order. max_examples: only the first so many rows of each split, counted before ``classes``.
+        streaming: read remote parquet where it is instead of downloading it first. in_memory:
+        decode once into a memory-mapped cache; False decodes in every epoch; None does
+            the first unless ``streaming``.
+        shuffle_buffer: rows shuffled among each other when decoding in every epoch.
+        resize: None, "crop" (cut out the centre) or "scale" (by area, until it covers, then crop).
+        convert_channels: turn grey into colour and back, and drop an alpha channel.
+        quantize: map bytes onto ``num_levels`` equal shares.
+        binarize: "static" (byte > 127.5) or "dynamic" (1 with probability byte/255, drawn anew in
+            every training epoch, once and for all in evaluation); needs ``num_levels=2``.
+        flip: mirror half of the training images left to right, others in every epoch.
+        val_fraction: share of the training rows that validates where the data have no such split;
+            the same rows in every run. 0 for none.
+        test_fraction: likewise for testing.
+        on_corrupt: "raise", or "skip" (each counted in the log).
+        num_retries: further attempts at a failed remote read, waiting ever longer.
+        batch_size: images per step of all processes together.
+        num_workers: processes per rank that decode.
+        seed: decides order, flips and dynamic binarisation.
+        cache_dir: folder of decoded caches; None for ``$XDG_CACHE_HOME/pixelcnn_lit``.
+
+    Raises:
+        ValueError: for a value out of range, here; for what the data contradict, in
+            ``prepare_data`` or ``setup``. One line that names option, value and what is allowed.
+    """
 
     def __init__(
         self,
@@ -30,19 +83,31 @@ class HFImageDataModule(AbstractImageDataModule):
         image_size: Sequence[int],
         num_classes: int | None = None,
         embedding_dim: int | None = None,
+        name: str | None = None,
+        data_files: DataFiles | None = None,
+        revision: str | None = None,
         splits: Mapping[str, str] | None = None,
         image_key: str | None = None,
         label_key: str | None = None,
+        embedding_key: str | None = None,
         classes: Sequence[str | int] | None = None,
         max_examples: int | None = None,
+        streaming: bool = False,
+        in_memory: bool | None = None,
+        shuffle_buffer: int = 10_000,
         resize: Resize | None = None,
         convert_channels: bool = False,
         quantize: bool = False,
         binarize: Binarize | None = None,
         flip: bool = False,
         val_fraction: float = 0.1,
+        test_fraction: float = 0.0,
+        on_corrupt: OnCorrupt = "raise",
+        num_retries: int = 5,
         batch_size: int = 64,
+        num_workers: int = 2,
         seed: int = 0,
+        cache_dir: str | None = None,
     ) -> None:
         super().__init__(
             channels=channels,
@@ -55,71 +120,147 @@ class HFImageDataModule(AbstractImageDataModule):
             binarize=binarize,
             flip=flip,
         )
+        _check_one_of("resize", resize, (None, "scale", "crop"))
+        _check_one_of("on_corrupt", on_corrupt, ("raise", "skip"))
+        _check_one_of("channels", channels, (1, 3))
+        _check_at_least("shuffle_buffer", shuffle_buffer, 1)
+        _check_at_least("num_workers", num_workers, 0)
+        _check_at_least("num_retries", num_retries, 0)
+        _check_at_least("max_examples", 1 if max_examples is None else max_examples, 1)
+        if min(val_fraction, test_fraction) < 0 or val_fraction + test_fraction >= 1:
+            raise ValueError(
+                f"val_fraction={val_fraction} and test_fraction={test_fraction} must not be "
+                "negative and must leave something to train on"
+            )
+        if (embedding_key is None) != (embedding_dim is None):
+            raise ValueError(
+                f"embedding_key={embedding_key} and embedding_dim={embedding_dim} go together"
+            )
         self.path = path
+        self._source = Source(path, name, data_files, revision, streaming, Retries(num_retries))
         self._splits = splits
-        self._image_key = image_key
-        self._label_key = label_key
-        self._classes = classes
+        self._keys = (image_key, label_key, embedding_key)
+        self._classes = None if classes is None else list(classes)
         self._max_examples = max_examples
-        self._val_fraction = val_fraction
+        self._in_memory = not streaming if in_memory is None else in_memory
+        self._shuffle_buffer = shuffle_buffer
+        size = (self.image_size[0], self.image_size[1])
         self._decoder = ImageDecoder(
-            channels,
-            num_levels,
-            (self.image_size[0], self.image_size[1]),
-            resize,
-            convert_channels,
-            quantize,
-            binarize,
+            channels, num_levels, size, resize, convert_channels, quantize, binarize
+        )
+        self._val_fraction = val_fraction
+        self._test_fraction = test_fraction
+        self._on_corrupt: OnCorrupt = on_corrupt
+        self._num_workers = num_workers
+        self._cache_dir = (
+            default_cache_dir() if cache_dir is None else Path(cache_dir).expanduser()
         )
 
     @property
     def class_names(self) -> list[str] | None:
+        """What the labels 0, 1, … stand for, or None where the data do not say."""
         if self.path == "digits":
-            return CLASS_NAMES
-        feature = self._features[self._label_key or "label"]
-        names = list(feature.names)
-        labels = self._labels
-        return names if labels is None else [names[label] for label in labels]
+            labels = _digit_classes(self._classes)
+            return [CLASS_NAMES[label] for label in labels]
+        names = self._columns(next(iter(self._rows.values()))).class_names
+        return None if names is None else list(names)
 
     @cached_property
     def _rows(self) -> dict[str, AbstractRows]:
-        return open_rows(self.path, Retries())
+        """Rows by the data set's own names of its splits."""
+        return self._source.open()
 
-    @property
-    def _features(self) -> datasets.Features:
-        return next(iter(self._rows.values())).features
-
-    @property
-    def _labels(self) -> tuple[int, ...] | None:
-        if self._classes is None:
-            return None
-        key = self._label_key or "label"
-        return wanted_labels(self._classes, self._features[key], key)
+    def _columns(self, rows: AbstractRows) -> Columns:
+        image_key, label_key, embedding_key = self._keys
+        return find_columns(
+            rows.features,
+            image_key=image_key,
+            label_key=label_key,
+            embedding_key=embedding_key,
+            classes=self._classes,
+            num_classes=self.num_classes,
+        )
 
     def _open(self, split: Split) -> AbstractExamples | None:
         if self.path == "digits":
-            return ArrayExamples(*digits(split))
-        name = split_name(split, list(self._rows), self._splits)
-        carved = split_name("val", list(self._rows), self._splits) is None
-        fractions = (0.0, 1.0)
-        if carved and split == "val":
-            name, fractions = "train", (0.0, self._val_fraction)
-        elif carved and split == "train":
-            fractions = (self._val_fraction, 1.0)
+            return self._open_digits(split)
+        encoded = self._encoded(split)
+        if encoded is None or len(encoded) == 0:
+            return None
+        if self._in_memory:
+            return cached_examples(encoded, self._cache_dir, self._num_workers)
+        return StreamedExamples(encoded, self._num_workers, self._shuffle_buffer)
+
+    def _encoded(self, split: Split) -> EncodedSplit | None:
+        """The rows of a split: its own, or a share of the training rows."""
+        name, fractions = self._share(split)
         if name is None:
             return None
         rows = self._rows[name]
+        columns = self._columns(rows)
         row_filter = RowFilter(
-            self._label_key or "label", self._labels, self._max_examples, fractions
+            label_key=columns.label,
+            labels=columns.labels,
+            max_examples=self._max_examples,
+            num_classes=self.num_classes,
+            fractions=fractions,
         )
-        images, labels = [], []
-        for block in range(len(rows.block_sizes)):
-            table = rows.read(block, ["image", "label"])
-            selected = row_filter.select(rows, block, table)
-            encoded = table["image"].take(selected.positions).to_pylist()
-            labels.append(selected.labels)
-            images += [
-                self._decoder(cell, rows.where(block, int(row)))
-                for cell, row in zip(encoded, selected.positions, strict=True)
-            ]
-        return ArrayExamples(np.stack(images), np.concatenate(labels))
+        return EncodedSplit(
+            rows, row_filter, columns, self._decoder, self.embedding_dim, self._on_corrupt
+        )
+
+    def _share(self, split: Split) -> tuple[str | None, tuple[float, float]]:
+        """The data set's name of the split to read, and which share of it."""
+        names = list(self._rows)
+        own = {s: split_name(s, names, self._splits) for s in ("train", "val", "test")}
+        test = self._test_fraction if own["test"] is None else 0.0
+        val = self._val_fraction if own["val"] is None else 0.0
+        if split == "train":
+            return own["train"], (test + val, 1.0)
+        if own[split] is not None:
+            return own[split], (0.0, 1.0)
+        low, high = (0.0, test) if split == "test" else (test, test + val)
+        return (own["train"] if high > low else None), (low, high)
+
+    def _open_digits(self, split: Split) -> ArrayExamples:
+        if self.channels != 1 or self.image_size != [8, 8]:
+            raise ValueError(
+                f"channels={self.channels} and image_size={self.image_size} do not fit "
+                "path=digits: it has channels=1 and image_size=[8, 8]"
+            )
+        classes = _digit_classes(self._classes)
+        if self.num_classes not in (None, len(classes)):
+            raise ValueError(
+                f"num_classes={self.num_classes} is wrong: the data have {len(classes)} classes"
+            )
+        images, labels = digits(split)
+        images, labels = images[: self._max_examples], labels[: self._max_examples]
+        keep = np.isin(labels, classes)
+        images, labels = images[keep], np.array([classes.index(label) for label in labels[keep]])
+        if self._decoder.quantize or self._decoder.binarize is not None:
+            images = np.round(images * (255 / (NUM_LEVELS - 1))).astype(np.uint8)
+        return ArrayExamples(self._decoder.to_levels(images, lambda: "path=digits"), labels)
+
+
+def default_cache_dir() -> Path:
+    """Where decoded images go unless told otherwise."""
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(base).expanduser() / "pixelcnn_lit"
+
+
+def _digit_classes(classes: Sequence[str | int] | None) -> tuple[int, ...]:
+    """The wanted digits, in their new order."""
+    if classes is None:
+        return tuple(range(len(CLASS_NAMES)))
+    return wanted_labels(classes, datasets.ClassLabel(names=list(CLASS_NAMES)), "label")
+
+
+def _check_one_of(option: str, value: object, allowed: Sequence[object]) -> None:
+    if value not in allowed:
+        names = ", ".join("null" if choice is None else str(choice) for choice in allowed)
+        raise ValueError(f"{option}={value} must be one of {names}")
+
+
+def _check_at_least(option: str, value: int, least: int) -> None:
+    if value < least:
+        raise ValueError(f"{option}={value} must be at least {least}")

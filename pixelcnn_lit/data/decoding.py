@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, TypedDict
 
@@ -51,12 +52,12 @@ class ImageDecoder:
     quantize: bool = False
     binarize: Binarize | None = None
 
-    def __call__(self, encoded: EncodedImage, where: str) -> NDArray[np.uint8]:
+    def __call__(self, encoded: EncodedImage, where: Callable[[], str]) -> NDArray[np.uint8]:
         """One picture as levels (C, H, W).
 
         Args:
             encoded: the picture file.
-            where: file and row, for messages.
+            where: tells file and row, for messages.
 
         Raises:
             CorruptImageError: if the file cannot be decoded.
@@ -70,7 +71,7 @@ class ImageDecoder:
         )
         return self.to_levels(image, where)
 
-    def to_levels(self, images: NDArray[np.uint8], where: str) -> NDArray[np.uint8]:
+    def to_levels(self, images: NDArray[np.uint8], where: Callable[[], str]) -> NDArray[np.uint8]:
         """Bytes of any shape as levels, as ``quantize`` and ``binarize`` ask.
 
         Raises:
@@ -84,12 +85,12 @@ class ImageDecoder:
             return (images.astype(np.uint16) * self.num_levels // 256).astype(np.uint8)
         if self.num_levels < 256 and images.size and images.max() >= self.num_levels:
             raise ValueError(
-                f"num_levels={self.num_levels} is below what the data hold: {where} has level "
+                f"num_levels={self.num_levels} is below what the data hold: {where()} has level "
                 f"{images.max()}; raise num_levels or say quantize=true"
             )
         return images
 
-    def _coloured(self, picture: Image.Image, where: str) -> Image.Image:
+    def _coloured(self, picture: Image.Image, where: Callable[[], str]) -> Image.Image:
         mode = _MODES[self.channels]
         if picture.mode == mode:
             return picture
@@ -98,18 +99,18 @@ class ImageDecoder:
         ):
             return picture.convert(mode)
         raise ValueError(
-            f"channels={self.channels} does not fit {where}, a picture of mode {picture.mode} "
+            f"channels={self.channels} does not fit {where()}, a picture of mode {picture.mode} "
             f"({len(picture.getbands())} channels); set channels or say convert_channels=true"
         )
 
-    def _resized(self, picture: Image.Image, where: str) -> Image.Image:
+    def _resized(self, picture: Image.Image, where: Callable[[], str]) -> Image.Image:
         height, width = self.image_size
         if picture.size == (width, height):
             return picture
         if self.resize is None:
             raise ValueError(
-                f"image_size={[height, width]} does not fit {where}, which is "
-                f"{[picture.height, picture.width]}; set image_size, or resize=scale or resize=crop"
+                f"image_size={[height, width]} does not fit {where()}, which is "
+                f"{[picture.height, picture.width]}; set image_size, resize=scale or resize=crop"
             )
         if self.resize == "scale":
             factor = max(width / picture.width, height / picture.height)
@@ -121,13 +122,13 @@ class ImageDecoder:
         left, top = (picture.width - width) // 2, (picture.height - height) // 2
         if left < 0 or top < 0:
             raise ValueError(
-                f"resize=crop cannot cut image_size={[height, width]} out of {where}, which is "
+                f"resize=crop cannot cut image_size={[height, width]} out of {where()}, which is "
                 f"{[picture.height, picture.width]}; say resize=scale"
             )
         return picture.crop((left, top, left + width, top + height))
 
 
-def _open_picture(encoded: EncodedImage, where: str) -> Image.Image:
+def _open_picture(encoded: EncodedImage, where: Callable[[], str]) -> Image.Image:
     """The decoded picture; all its pixels are read, so a cut-off file is noticed."""
     try:
         content = encoded["bytes"]
@@ -135,6 +136,6 @@ def _open_picture(encoded: EncodedImage, where: str) -> Image.Image:
         picture.load()
     except (OSError, SyntaxError, ValueError, UnidentifiedImageError, EOFError) as error:
         raise CorruptImageError(
-            f"{where} is not a readable picture ({error}); say on_corrupt=skip to leave it out"
+            f"{where()} is not a readable picture ({error}); say on_corrupt=skip to leave it out"
         ) from error
     return picture

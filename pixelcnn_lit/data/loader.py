@@ -69,23 +69,23 @@ class TrainingLoader:
         for name, value in self._identity.items():
             if state.get(name) != value:
                 log.warning(
-                    "Resuming with %s=%s instead of %s: the rest of this epoch is another order, so "
-                    "some of its examples repeat and some are left out",
-                    name, value, state.get(name),
-                )  # fmt: skip
+                    "Resuming with %s=%s instead of %s: the rest of this epoch has another order, "
+                    "so some of its examples repeat and some are left out",
+                    name,
+                    value,
+                    state.get(name),
+                )
 
     def _position(self) -> tuple[int, int]:
         """Epoch and batch to begin with."""
         trainer = self._trainer()
         if trainer is None or trainer.train_dataloader is not self:
             return self._epoch, self._batch
-        if trainer.overfit_batches > 0:
-            return (
-                0,
-                trainer.fit_loop.epoch_loop.batch_progress.current.ready,
-            )  # the same batches in every epoch
         loop = trainer.fit_loop
-        return loop.epoch_progress.current.processed, loop.epoch_loop.batch_progress.current.ready
+        start = loop.epoch_loop.batch_progress.current.ready
+        if getattr(trainer, "overfit_batches", 0) > 0:
+            return 0, start  # the same batches in every epoch
+        return loop.epoch_progress.current.processed, start  # pyright: ignore[reportAttributeAccessIssue]
 
 
 class EvaluationLoader:

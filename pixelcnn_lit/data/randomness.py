@@ -1,7 +1,7 @@
 """Random numbers that depend on (seed, epoch, example) and on nothing else.
 
-An example drawn by another process, another worker or after a resume gets the same numbers, because
-they come from a hash of its identity and not from a generator that somebody has advanced.
+An example drawn by another process, another worker or after a resume gets the same numbers,
+because they come from a hash of its identity and not from a generator that somebody has advanced.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio: the step of Spli
 
 
 def _mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """The output function of SplitMix64 (Steele, Lea and Flood, 2014): a bijection that scatters bits."""
+    """The output function of SplitMix64 (Steele, Lea and Flood, 2014), a bijection."""
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return values ^ (values >> np.uint64(31))

@@ -1,4 +1,4 @@
-"""Patience with networks: try again, wait longer each time, say so, give up with one clear line."""
+"""Patience with networks: try again, wait longer each time, give up with one clear line."""
 
 from __future__ import annotations
 
@@ -8,23 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-import aiohttp
-import httpx
-import pyarrow as pa
-
 log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
-# What a dropped connection, a 503 or a short answer look like after fsspec and pyarrow.
-_TRANSIENT = (
-    OSError,
-    TimeoutError,
-    aiohttp.ClientError,
-    httpx.HTTPError,
-    pa.ArrowException,
-    EOFError,
-)
 _LONGEST_WAIT = 30.0  # seconds
 
 
@@ -37,6 +24,9 @@ def is_remote(file: str) -> bool:
 class Retries:
     """Calls again what failed on the way.
 
+    Every exception counts as such a failure: a dropped connection, a 503 or a short answer arrive
+    here as errors of the socket, of three HTTP libraries, as a missing file or as invalid parquet.
+
     Args:
         num_retries: further attempts after the first.
         first_wait: seconds before the second attempt; doubled each time, at most half a minute.
@@ -45,29 +35,27 @@ class Retries:
     num_retries: int = 5
     first_wait: float = 0.5
 
-    def __call__(self, attempt: Callable[[], Result], what: str) -> Result:
-        """The result of ``attempt``.
+    def __call__(self, attempt: Callable[[], Result], url: str) -> Result:
+        """The result of ``attempt``, which must be safe to repeat.
 
         Args:
-            attempt: must be safe to repeat.
-            what: is being read, for messages.
+            attempt: reads something.
+            url: what it reads, for messages.
 
         Raises:
-            ConnectionError: if a remote read fails every time.
-            Exception: what a local read raises, at once.
+            ConnectionError: if it fails every time.
         """
         wait = self.first_wait
-        for trial in range(self.num_retries + 1):
+        trial = 1
+        while True:
             try:
                 return attempt()
-            except _TRANSIENT as error:
-                if not is_remote(what):
-                    raise
-                if trial == self.num_retries:
+            except Exception as error:
+                if trial > self.num_retries:
                     raise ConnectionError(
-                        f"reading {what} failed {trial + 1} times, the last time with {error!r}"
+                        f"reading {url} failed {trial} times, the last time with {error!r}; raise "
+                        "num_retries, or set data.path=DIR to a local copy"
                     ) from error
-                log.warning("Reading %s failed (%r): again in %.1f s", what, error, wait)
-                time.sleep(wait)
-                wait = min(2 * wait, _LONGEST_WAIT)
-        raise AssertionError("unreachable")
+                log.warning("Reading %s failed (%r): again in %.1f s", url, error, wait)
+            time.sleep(wait)
+            trial, wait = trial + 1, min(2 * wait, _LONGEST_WAIT)

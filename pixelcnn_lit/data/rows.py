@@ -1,7 +1,7 @@
 """Tables on disk or on the network, read block by block: a row group, or a run of rows.
 
-Whatever reads a data set here asks for one block at a time, so memory is bounded by the largest block
-and any block can be read again: after a dropped connection, or when a run resumes inside it.
+Whatever reads a data set here asks for one block at a time, so memory is bounded by the largest
+block and any block can be read again: after a dropped connection, or when a run resumes inside it.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from pixelcnn_lit.data.digests import file_digest
 from pixelcnn_lit.data.retrying import Retries, is_remote
 
-_TABLE_BLOCK = 1000  # rows of an in-process table that are read at once
+_TABLE_BLOCK = 1000  # rows of a table that are read at once
 
 
 class AbstractRows(ABC):
@@ -47,8 +48,12 @@ class AbstractRows(ABC):
         """Where a row of a block comes from, for messages."""
 
     @abstractmethod
-    def fingerprint(self) -> str:
-        """A digest of the content: another content gives another digest."""
+    def fingerprint(self, digests: Path) -> str:
+        """A digest of the content: another content gives another digest.
+
+        Args:
+            digests: folder that remembers the digests of large files.
+        """
 
 
 class ParquetRows(AbstractRows):
@@ -56,44 +61,49 @@ class ParquetRows(AbstractRows):
 
     Args:
         files: paths or URLs, in reading order.
-        retries: how often and how patiently to try again when a read fails.
+        retries: how often and how patiently to try again when a remote read fails.
 
     Raises:
-        ValueError: if a file is not a complete parquet file.
+        ValueError: if a local file is not a complete parquet file.
+        ConnectionError: if a remote one cannot be read.
     """
 
     def __init__(self, files: Sequence[str], retries: Retries) -> None:
         self.files = list(files)
-        self.retries = retries
+        self._retries = retries
         self._open_files: dict[tuple[int, str], pq.ParquetFile] = {}
-        groups: list[tuple[int, int]] = []
+        self._groups: list[tuple[int, int, int]] = []  # file, row group in it, first row in it
         sizes: list[int] = []
-        starts: list[int] = []
-        footer = hashlib.blake2b(digest_size=16)
+        footers = hashlib.blake2b(digest_size=16)
         for number, file in enumerate(self.files):
             metadata, schema = self._footer(file)
             if number == 0:
                 self.features = _features(schema)
-            file_starts = 0
+            first = 0
             for group in range(metadata.num_row_groups):
-                groups.append((number, group))
+                self._groups.append((number, group, first))
                 sizes.append(metadata.row_group(group).num_rows)
-                starts.append(file_starts)
-                file_starts += sizes[-1]
-                footer.update(repr(metadata.row_group(group).to_dict()).encode())
-        self._groups = groups
-        self._file_rows = starts
-        self._footers = footer.hexdigest()
+                first += sizes[-1]
+                footers.update(
+                    json.dumps(metadata.row_group(group).to_dict(), default=str).encode()
+                )
+        self._footers = footers.hexdigest()
         self.block_sizes = np.array(sizes, np.int64)
         self.block_starts = np.cumsum(self.block_sizes) - self.block_sizes
 
     def read(self, block: int, columns: Sequence[str]) -> pa.Table:
-        """The named columns of one row group."""
-        number, group = self._groups[block]
+        """The named columns of one row group.
+
+        Raises:
+            ValueError: if a local row group is damaged.
+            ConnectionError: if a remote one cannot be read.
+        """
+        number, group, _ = self._groups[block]
         file = self.files[number]
 
         def attempt() -> pa.Table:
             try:
+                # One thread: the process may be a forked worker, and there are others beside it.
                 return self._opened(file).read_row_group(
                     group, columns=list(columns), use_threads=False
                 )
@@ -101,21 +111,23 @@ class ParquetRows(AbstractRows):
                 self._open_files.pop((os.getpid(), file), None)
                 raise
 
-        return self.retries(attempt, f"{file} row group {group}")
+        if is_remote(file):
+            return self._retries(attempt, file)
+        try:
+            return attempt()
+        except (OSError, pa.ArrowException) as error:
+            raise ValueError(f"{self.where(block, 0)} ff. cannot be read ({error})") from error
 
     def where(self, block: int, row: int) -> str:
         """File and row within the file."""
-        return f"{self.files[self._groups[block][0]]} row {self._file_rows[block] + row}"
+        number, _, first = self._groups[block]
+        return f"{self.files[number]} row {first + row}"
 
-    def fingerprint(self) -> str:
-        """Of the bytes of local files; of remote ones, of their address and everything in the footer."""
+    def fingerprint(self, digests: Path) -> str:
+        """Of all bytes of local files; of address, offsets and statistics of remote ones."""
         digest = hashlib.blake2b(self._footers.encode(), digest_size=16)
         for file in self.files:
-            if is_remote(file):
-                digest.update(file.encode())
-            else:
-                with Path(file).open("rb") as stream:
-                    digest.update(hashlib.file_digest(stream, "blake2b").digest())
+            digest.update((file if is_remote(file) else file_digest(Path(file), digests)).encode())
         return digest.hexdigest()
 
     def __getstate__(self) -> dict[str, object]:
@@ -126,17 +138,23 @@ class ParquetRows(AbstractRows):
             parquet = self._opened(file)
             return parquet.metadata, parquet.schema_arrow
 
-        return self.retries(attempt, file)
+        if is_remote(file):
+            return self._retries(attempt, file)
+        try:
+            return attempt()
+        except pa.ArrowInvalid as error:
+            raise ValueError(f"{file} is not a complete parquet file ({error})") from error
 
     def _opened(self, file: str) -> pq.ParquetFile:
-        """The open file of this process: a forked worker must not share its parent's connection."""
+        """The open file of this process: a worker must not share its parent's connection."""
         key = (os.getpid(), file)
         if key not in self._open_files:
-            source = fsspec.open(file, "rb").open() if is_remote(file) else file
-            try:
-                self._open_files[key] = pq.ParquetFile(source)
-            except pa.ArrowInvalid as error:
-                raise ValueError(f"{file} is not a complete parquet file ({error})") from error
+            self._open_files = {k: v for k, v in self._open_files.items() if k[0] == key[0]}
+            if is_remote(file):
+                system, name = fsspec.core.url_to_fs(file)
+                self._open_files[key] = pq.ParquetFile(system.open(name, "rb"), pre_buffer=True)
+            else:
+                self._open_files[key] = pq.ParquetFile(file)
         return self._open_files[key]
 
 
@@ -144,42 +162,46 @@ class TableRows(AbstractRows):
     """A map-style ``datasets.Dataset``, wherever it came from; a block is a run of rows.
 
     Args:
-        dataset: with its picture column not decoded.
+        dataset: with its picture columns not decoded.
         name: for messages.
-        image_key: the picture column; files it names count as content.
     """
 
-    def __init__(self, dataset: datasets.Dataset, name: str, image_key: str) -> None:
+    def __init__(self, dataset: datasets.Dataset, name: str) -> None:
         self.features = dataset.features
         self._dataset = dataset.with_format("arrow")
         self._name = name
-        self._image_key = image_key
         self.block_starts = np.arange(0, len(dataset), _TABLE_BLOCK, dtype=np.int64)
         self.block_sizes = np.diff(self.block_starts, append=len(dataset))
 
     def read(self, block: int, columns: Sequence[str]) -> pa.Table:
         """The named columns of a run of rows."""
         start = int(self.block_starts[block])
-        table = self._dataset[start : start + int(self.block_sizes[block])]
+        columns_only = self._dataset.select_columns(list(columns))
+        table: object = columns_only[start : start + int(self.block_sizes[block])]
         assert isinstance(table, pa.Table)
-        return table.select(list(columns))
+        return table
 
     def where(self, block: int, row: int) -> str:
         """Name of the set, row, and the picture's file if it has one."""
         number = int(self.block_starts[block]) + row
-        path = self.read(block, [self._image_key])[self._image_key][row].as_py()["path"]
-        return f"{self._name} row {number}" + (f" ({path})" if path else "")
+        paths = [
+            str(self.read(block, [key])[key][row].as_py()["path"])
+            for key, feature in self.features.items()
+            if isinstance(feature, datasets.Image)
+        ]
+        return " ".join([f"{self._name} row {number}", *(f"({path})" for path in paths)])
 
-    def fingerprint(self) -> str:
+    def fingerprint(self, digests: Path) -> str:
         """Of the table, and of size and time of every picture file that it only points to."""
         digest = hashlib.blake2b(self._dataset._fingerprint.encode(), digest_size=16)
-        for block in range(len(self.block_sizes)):
-            for picture in self.read(block, [self._image_key])[self._image_key].to_pylist():
+        pictures = [k for k, f in self.features.items() if isinstance(f, datasets.Image)]
+        for block in range(len(self.block_sizes) if pictures else 0):
+            table = self.read(block, pictures)
+            for picture in (cell for key in pictures for cell in table[key].to_pylist()):
                 if picture["bytes"] is None:
                     status = Path(picture["path"]).stat()
-                    digest.update(
-                        f"{picture['path']} {status.st_size} {status.st_mtime_ns}".encode()
-                    )
+                    identity = (picture["path"], status.st_size, status.st_mtime_ns)
+                    digest.update(repr(identity).encode())
         return digest.hexdigest()
 
 

@@ -11,6 +11,7 @@ import datasets
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+from rich import get_console
 from rich.progress import track
 
 from pixelcnn_lit.data.randomness import uniforms
@@ -32,15 +33,18 @@ class RowFilter:
 
     Args:
         label_key: column of integer labels, or None.
-        labels: wanted labels in their new order (the first becomes 0), or None for all as they are.
-        max_examples: only the first so many rows of the table, counted before labels are looked at.
-        fractions: keep rows whose fixed random number lies in this interval; how a validation
+        labels: wanted labels in their new order (the first becomes 0), or None for all as they
+        are. max_examples: only the first so many rows of the table, counted before labels are
+        looked at. num_classes: labels that are kept as they are must lie in 0 … num_classes−1;
+        None for any. fractions: keep rows whose fixed random number lies in this interval; how a
+        validation
             split is carved out of a training split, the same in every run.
     """
 
     label_key: str | None = None
     labels: tuple[int, ...] | None = None
     max_examples: int | None = None
+    num_classes: int | None = None
     fractions: tuple[float, float] = (0.0, 1.0)
     _new_label: dict[int, int] = field(init=False, repr=False, compare=False)
 
@@ -61,7 +65,7 @@ class RowFilter:
             table: the block with at least ``columns()``; None if there are none.
 
         Raises:
-            ValueError: if a row has no label.
+            ValueError: if a row has no label or one out of range.
         """
         start, size = int(rows.block_starts[block]), int(rows.block_sizes[block])
         if self.max_examples is not None:
@@ -77,6 +81,7 @@ class RowFilter:
         if column.null_count:
             raise ValueError(f"label_key={self.label_key}: {rows.where(block, 0)} ff. lack labels")
         labels = column.to_numpy()[:size].astype(np.int64)
+        self._check(labels, rows, block)
         if self.labels is not None:
             keep &= np.isin(labels, self.labels)
         positions = np.flatnonzero(keep)
@@ -85,8 +90,18 @@ class RowFilter:
             chosen = np.array([self._new_label[int(label)] for label in chosen], np.int64)
         return Selected(positions, chosen)
 
+    def _check(self, labels: NDArray[np.int64], rows: AbstractRows, block: int) -> None:
+        if self.labels is not None or self.num_classes is None:
+            return
+        wrong = np.flatnonzero((labels < 0) | (labels >= self.num_classes))
+        if len(wrong):
+            raise ValueError(
+                f"num_classes={self.num_classes}, but {rows.where(block, int(wrong[0]))} has "
+                f"label {labels[wrong[0]]}; allowed are 0 … {self.num_classes - 1}"
+            )
+
     def counts(self, rows: AbstractRows) -> NDArray[np.int64]:
-        """How many rows of each block belong to the split; reads labels only, and only if they decide."""
+        """How many rows of each block belong to the split; reads labels if they decide it."""
         blocks: Sequence[int] = range(len(rows.block_sizes))
         if self.labels is None:
             unlabelled = RowFilter(max_examples=self.max_examples, fractions=self.fractions)
@@ -94,7 +109,7 @@ class RowFilter:
         counts = np.zeros(len(blocks), np.int64)
         if self.max_examples is not None:
             blocks = [b for b in blocks if rows.block_starts[b] < self.max_examples]
-        quick = len(blocks) < _MANY_BLOCKS
+        quick = len(blocks) < _MANY_BLOCKS or not get_console().is_terminal
         for block in track(blocks, "Reading labels", transient=True, disable=quick):
             table = rows.read(block, self.columns())
             counts[block] = len(self.select(rows, block, table).positions)
@@ -102,7 +117,7 @@ class RowFilter:
 
 
 def wanted_labels(
-    classes: Sequence[str | int], feature: datasets.ClassLabel | datasets.Value, label_key: str
+    classes: Sequence[str | int], feature: object, label_key: str
 ) -> tuple[int, ...]:
     """Class names or numbers as labels.
 

@@ -1,9 +1,10 @@
 """Who takes which examples: ranks, steps and batch sizes, as plain arithmetic.
 
-Training: every rank takes the same number of steps. The remainder that does not fill a global batch
-is left out of the epoch (another one every epoch, since the order is reshuffled); a set smaller than
-one global batch gives one batch. Evaluation: every example exactly once, and every rank has the same
-number of batches, because a rank that runs out early would leave the others waiting.
+Training: every rank takes the same number of steps. The remainder that does not fill a global
+batch is left out of the epoch (another one every epoch, since the order is reshuffled); a set
+smaller than one global batch gives one batch. Evaluation: every example exactly once, and every
+rank has the same number of batches, because a rank that runs out early would leave the others
+waiting.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ class Shard:
 
     @staticmethod
     def current(trainer: Trainer | None = None) -> Shard:
-        """This process: what the trainer says, else torch.distributed, else RANK and WORLD_SIZE."""
+        """This process: as the trainer says, else torch.distributed, else RANK and WORLD_SIZE."""
         if trainer is not None:
             return Shard(trainer.global_rank, trainer.world_size)
         if dist.is_available() and dist.is_initialized():

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-import re
+import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pixelcnn_lit.data.retrying import Retries
-from pixelcnn_lit.data.rows import AbstractRows, ParquetRows
+import datasets
+from datasets.exceptions import DatasetsError
+from datasets.packaged_modules.parquet.parquet import Parquet
+
+from pixelcnn_lit.data.retrying import Retries, is_remote
+from pixelcnn_lit.data.rows import AbstractRows, ParquetRows, TableRows
+
+log = logging.getLogger(__name__)
 
 Split = Literal["train", "val", "test"]
+DataFiles = str | Sequence[str] | Mapping[str, str | Sequence[str]]
 
 _NAMES: dict[Split, tuple[str, ...]] = {
     "train": ("train",),
@@ -19,30 +27,91 @@ _NAMES: dict[Split, tuple[str, ...]] = {
 }
 
 
-def local_parquet(folder: Path) -> dict[str, list[str]]:
-    """The parquet files of a folder by the split that their names begin with or lie under."""
-    files: dict[str, list[str]] = {}
-    for file in sorted(folder.rglob("*.parquet")):
-        relative = file.relative_to(folder).as_posix()
-        words = re.split(r"[^a-z]+", relative.lower())
-        split = next((word for word in words for n in _NAMES.values() if word in n), "train")
-        files.setdefault(split, []).append(str(file))
-    return files
+@dataclass(frozen=True)
+class Source:
+    """Where a data set comes from.
 
-
-def open_rows(path: str, retries: Retries) -> dict[str, AbstractRows]:
-    """The rows of every split of a data set, by the set's own names of its splits.
-
-    Raises:
-        ValueError: if there is nothing at ``path``.
+    Args:
+        path: hub id, folder, file, URL of a parquet file, or a format name with ``data_files``.
+        name: configuration of the data set, where it has several.
+        data_files: files, patterns or URLs, perhaps by split.
+        revision: of a hub id: branch, tag or commit.
+        streaming: read remote files where they are; otherwise download the data set first.
+        retries: patience with the network.
     """
-    folder = Path(path)
-    if not folder.is_dir():
-        raise ValueError(f"path={path}: no such folder; set data.path=DIR or use data=digits")
-    files = local_parquet(folder)
-    if not files:
-        raise ValueError(f"path={path}: no parquet files there; set data.path=DIR or data=digits")
-    return {split: ParquetRows(names, retries) for split, names in files.items()}
+
+    path: str
+    name: str | None
+    data_files: DataFiles | None
+    revision: str | None
+    streaming: bool
+    retries: Retries
+
+    def open(self) -> dict[str, AbstractRows]:
+        """The rows of every split, by the data set's own names of its splits.
+
+        Raises:
+            ValueError: if there is nothing there, or it cannot be reached.
+        """
+        addresses = self._addresses()
+        if addresses is not None:
+            return {split: ParquetRows(files, self.retries) for split, files in addresses.items()}
+        try:
+            return self._resolved()
+        except (OSError, RuntimeError, DatasetsError) as error:
+            raise ValueError(self._unreachable(error)) from error
+
+    def _resolved(self) -> dict[str, AbstractRows]:
+        """As ``datasets`` finds the files: parquet is read in place, all else becomes a table."""
+        path = self.path
+        data_files = self.data_files
+        if Path(path).expanduser().exists():
+            path = str(Path(path).expanduser())
+            if Path(path).is_file():
+                path, data_files = Path(path).suffix.lstrip("."), path
+        builder = datasets.load_dataset_builder(
+            path, self.name, data_files=data_files, revision=self.revision
+        )
+        files = {str(split): list(f) for split, f in (builder.config.data_files or {}).items()}
+        remote = any(is_remote(file) for names in files.values() for file in names)
+        if isinstance(builder, Parquet) and (self.streaming or not remote):
+            return {split: ParquetRows(names, self.retries) for split, names in files.items()}
+        if self.streaming and remote:
+            raise ValueError(
+                f"streaming=true reads parquet, and path={self.path} is not; say streaming=false"
+            )
+        loaded = datasets.load_dataset(
+            path, self.name, data_files=data_files, revision=self.revision
+        )
+        assert isinstance(loaded, datasets.DatasetDict)
+        return {str(split): TableRows(_undecoded(d), self.path) for split, d in loaded.items()}
+
+    def _addresses(self) -> dict[str, list[str]] | None:
+        """Addresses of parquet files by split, if the options spell them out; needs no look-up."""
+        files = self.data_files
+        if files is None and is_remote(self.path):
+            files = self.path
+        elif files is None or self.path != "parquet":
+            return None
+        by_split = files if isinstance(files, Mapping) else {"train": files}
+        listed = {
+            split: [names] if isinstance(names, str) else list(names)
+            for split, names in by_split.items()
+        }
+        every = [file for names in listed.values() for file in names]
+        spelled_out = all(is_remote(f) and not f.startswith("hf:") and "*" not in f for f in every)
+        return listed if spelled_out else None
+
+    def _unreachable(self, error: Exception) -> str:
+        reason = " ".join(str(error).split())
+        if self.path.startswith((".", "/", "~")) or self.path.count("/") > 1:
+            reason = f"no data there ({reason})"
+        elif "scripts are no longer supported" not in reason:
+            reason = f"neither a folder here nor to be had from the hub ({reason})"
+        return (
+            f"path={self.path}: {reason}; connect to the network, set data.path=DIR to a local "
+            "copy, or use data=digits, which needs neither"
+        )
 
 
 def split_name(
@@ -53,11 +122,19 @@ def split_name(
     Raises:
         ValueError: if ``splits`` names one that does not exist.
     """
-    if splits is not None:
-        name = splits.get(split)
-        if name is not None and name not in available:
-            raise ValueError(
-                f"splits.{split}={name} does not exist; this data set has {', '.join(available)}"
-            )
-        return name
-    return next((name for name in _NAMES[split] if name in available), None)
+    if splits is None or split not in splits:
+        return next((name for name in _NAMES[split] if name in available), None)
+    name = splits[split]
+    if name not in available:
+        raise ValueError(
+            f"splits.{split}={name} does not exist; this data set has {', '.join(available)}"
+        )
+    return name
+
+
+def _undecoded(dataset: datasets.Dataset) -> datasets.Dataset:
+    """Pictures stay files: they are decoded here, after rows have been selected."""
+    for key, feature in dataset.features.items():
+        if isinstance(feature, datasets.Image):
+            dataset = dataset.cast_column(key, datasets.Image(decode=False))
+    return dataset

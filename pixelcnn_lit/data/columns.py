@@ -1,0 +1,117 @@
+"""Which columns of a table hold pictures, labels and embeddings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import datasets
+import pyarrow as pa
+
+from pixelcnn_lit.data.selection import wanted_labels
+
+_LABEL_NAMES = ("label", "labels", "class")
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Names of the columns in use, and what the labels mean.
+
+    Attributes:
+        image: the picture column.
+        label: the label column, or None.
+        embedding: the embedding column, or None.
+        labels: the wanted labels in their new order, or None for all.
+        class_names: names of the labels 0, 1, … that batches will hold, or None if nameless.
+    """
+
+    image: str
+    label: str | None
+    embedding: str | None
+    labels: tuple[int, ...] | None
+    class_names: tuple[str, ...] | None
+
+
+def find_columns(
+    features: datasets.Features,
+    *,
+    image_key: str | None,
+    label_key: str | None,
+    embedding_key: str | None,
+    classes: Sequence[str | int] | None,
+    num_classes: int | None,
+) -> Columns:
+    """The columns that the options name, or that their types and names give away.
+
+    Args:
+        features: of the table.
+        image_key: None takes the only column of type Image.
+        label_key: None takes the only column of class labels, or integers under a usual name.
+        embedding_key: None for no embedding.
+        classes: names or numbers to select, None for all.
+        num_classes: how many classes the model expects, or None.
+
+    Raises:
+        ValueError: if a name is unknown, the choice is not clear, or ``num_classes`` is wrong.
+    """
+    for option, key in (("image_key", image_key), ("label_key", label_key)):
+        _check_key(option, key, features)
+    _check_key("embedding_key", embedding_key, features)
+    label = label_key or _find_label(features)
+    if label is None:
+        if classes is not None or num_classes is not None:
+            raise ValueError(
+                f"num_classes={num_classes} and classes need labels, but the columns are "
+                f"{', '.join(features)}; set label_key, or num_classes=null"
+            )
+        return Columns(image_key or _find_image(features), None, embedding_key, None, None)
+    feature = features[label]
+    names = tuple(feature.names) if isinstance(feature, datasets.ClassLabel) else None
+    labels = None if classes is None else wanted_labels(classes, feature, label)
+    if labels is not None and names is not None:
+        names = tuple(names[old] for old in labels)
+    found = len(labels) if labels is not None else len(names) if names is not None else None
+    if num_classes is not None and found is not None and found != num_classes:
+        raise ValueError(f"num_classes={num_classes} is wrong: the data have {found} classes")
+    return Columns(image_key or _find_image(features), label, embedding_key, labels, names)
+
+
+def _check_key(option: str, key: str | None, features: datasets.Features) -> None:
+    if key is not None and key not in features:
+        raise ValueError(f"{option}={key} is no column; there are {', '.join(features)}")
+
+
+def _find_image(features: datasets.Features) -> str:
+    found = [key for key, feature in features.items() if isinstance(feature, datasets.Image)]
+    found = found or [key for key, feature in features.items() if _looks_like_pictures(feature)]
+    if len(found) != 1:
+        raise ValueError(
+            f"image_key must say which column holds pictures: {', '.join(found or features)}"
+        )
+    return found[0]
+
+
+def _looks_like_pictures(feature: object) -> bool:
+    """Bytes, or a struct of bytes and path: pictures in a file that is not described."""
+    if isinstance(feature, datasets.Value):
+        return pa.types.is_binary(feature.pa_type) or pa.types.is_large_binary(feature.pa_type)
+    return isinstance(feature, dict) and set(feature) == {"bytes", "path"}
+
+
+def _find_label(features: datasets.Features) -> str | None:
+    """None if there is none, or if several could be meant and none has the usual name."""
+    classes = [
+        key for key, feature in features.items() if isinstance(feature, datasets.ClassLabel)
+    ]
+    usual = [
+        key
+        for key in _LABEL_NAMES
+        if key in classes
+        or (
+            isinstance(feature := features.get(key), datasets.Value)
+            and pa.types.is_integer(feature.pa_type)
+        )
+    ]
+    if usual:
+        return usual[0]
+    return classes[0] if len(classes) == 1 else None

@@ -1,0 +1,225 @@
+"""The examples of a split as they lie in their table: selected and counted, not yet decoded."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from pixelcnn_lit.data.columns import Columns
+from pixelcnn_lit.data.decoding import CorruptImageError, EncodedImage, ImageDecoder
+from pixelcnn_lit.data.rows import AbstractRows
+from pixelcnn_lit.data.selection import RowFilter
+
+log = logging.getLogger(__name__)
+
+OnCorrupt = Literal["raise", "skip"]
+
+
+@dataclass(frozen=True)
+class EncodedRows:
+    """Rows before decoding, in any order.
+
+    Attributes:
+        blocks: which block each row is from, (n,).
+        positions: of each row within its block, (n,).
+        pictures: their picture files, n of them.
+        labels: (n,) or None.
+        embeddings: n of them, or None.
+    """
+
+    blocks: NDArray[np.int64]
+    positions: NDArray[np.int64]
+    pictures: pa.Array
+    labels: NDArray[np.int64] | None
+    embeddings: pa.Array | None
+
+    def __len__(self) -> int:
+        """How many rows."""
+        return len(self.positions)
+
+    def take(self, indices: NDArray[np.int64]) -> EncodedRows:
+        """The rows of an index vector."""
+        return EncodedRows(
+            self.blocks[indices],
+            self.positions[indices],
+            self.pictures.take(pa.array(indices)),
+            None if self.labels is None else self.labels[indices],
+            None if self.embeddings is None else self.embeddings.take(pa.array(indices)),
+        )
+
+    def slice(self, start: int, stop: int) -> EncodedRows:
+        """Rows ``start`` … ``stop``−1, without copying pictures."""
+        return EncodedRows(
+            self.blocks[start:stop],
+            self.positions[start:stop],
+            self.pictures[start:stop],
+            None if self.labels is None else self.labels[start:stop],
+            None if self.embeddings is None else self.embeddings[start:stop],
+        )
+
+    @staticmethod
+    def concatenate(parts: Sequence[EncodedRows]) -> EncodedRows:
+        """Several as one, in their order; at least one."""
+        if len(parts) == 1:
+            return parts[0]
+        labels = [part.labels for part in parts if part.labels is not None]
+        embeddings = [part.embeddings for part in parts if part.embeddings is not None]
+        return EncodedRows(
+            np.concatenate([part.blocks for part in parts]),
+            np.concatenate([part.positions for part in parts]),
+            pa.concat_arrays([part.pictures for part in parts]),
+            np.concatenate(labels) if labels else None,
+            pa.concat_arrays(embeddings) if embeddings else None,
+        )
+
+
+@dataclass(frozen=True)
+class DecodedRows:
+    """Rows after decoding.
+
+    Attributes:
+        numbers: row numbers in the whole table, (n,): the identity of an example.
+        images: uint8 levels (n, C, H, W).
+        labels: int64 (n,) or None.
+        embeddings: float32 (n, D) or (n, D, H, W), or None.
+        skipped: one line for each row left out because its picture is corrupt.
+    """
+
+    numbers: NDArray[np.int64]
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64] | None
+    embeddings: NDArray[np.float32] | None
+    skipped: tuple[str, ...]
+
+    def __len__(self) -> int:
+        """How many rows."""
+        return len(self.numbers)
+
+
+@dataclass(frozen=True)
+class EncodedSplit:
+    """The rows of a split and how to decode them.
+
+    Args:
+        rows: the table.
+        row_filter: which rows belong to the split.
+        columns: which columns are read.
+        decoder: pictures to levels.
+        embedding_dim: length of the first axis of every embedding.
+        on_corrupt: "raise", or "skip" with a line in the log.
+    """
+
+    rows: AbstractRows
+    row_filter: RowFilter
+    columns: Columns
+    decoder: ImageDecoder
+    embedding_dim: int | None
+    on_corrupt: OnCorrupt
+
+    @cached_property
+    def counts(self) -> NDArray[np.int64]:
+        """How many selected rows each block has, (num_blocks,)."""
+        return self.row_filter.counts(self.rows)
+
+    def __len__(self) -> int:
+        """How many selected rows there are."""
+        return int(self.counts.sum())
+
+    def read(self, block: int) -> EncodedRows:
+        """The selected rows of a block; rejected ones cost no decoding."""
+        names = (self.columns.image, self.columns.label, self.columns.embedding)
+        table = self.rows.read(block, [name for name in names if name is not None])
+        chosen = self.row_filter.select(self.rows, block, table)
+        if len(chosen.positions) < len(table):
+            table = table.take(pa.array(chosen.positions))
+        embedding = self.columns.embedding
+        return EncodedRows(
+            np.full(len(chosen.positions), block),
+            chosen.positions,
+            _one_array(table[self.columns.image]),
+            chosen.labels,
+            None if embedding is None else _one_array(table[embedding]),
+        )
+
+    def decode(self, encoded: EncodedRows) -> DecodedRows:
+        """Rows as arrays.
+
+        Raises:
+            CorruptImageError: for a corrupt picture, unless ``on_corrupt`` is "skip".
+            ValueError: if a picture or embedding is not what the options say.
+        """
+        images: list[NDArray[np.uint8]] = []
+        kept: list[int] = []
+        skipped: list[str] = []
+        for place, picture in enumerate(encoded.pictures.to_pylist()):
+            try:
+                images.append(self._decode_one(picture, encoded, place))
+                kept.append(place)
+            except CorruptImageError as error:
+                if self.on_corrupt == "raise":
+                    raise
+                skipped.append(str(error))
+        if skipped:
+            encoded = encoded.take(np.array(kept, np.int64))
+        shape = (0, self.decoder.channels, *self.decoder.image_size)
+        return DecodedRows(
+            self.rows.block_starts[encoded.blocks] + encoded.positions,
+            np.stack(images) if images else np.zeros(shape, np.uint8),
+            encoded.labels,
+            self._embeddings(encoded.embeddings),
+            tuple(skipped),
+        )
+
+    def _decode_one(
+        self, picture: EncodedImage | bytes | None, encoded: EncodedRows, place: int
+    ) -> NDArray[np.uint8]:
+        def where() -> str:
+            return self.rows.where(int(encoded.blocks[place]), int(encoded.positions[place]))
+
+        if isinstance(picture, bytes):
+            picture = {"bytes": picture, "path": None}
+        if picture is None:
+            raise CorruptImageError(
+                f"{where()} has no picture; say on_corrupt=skip to leave it out"
+            )
+        return self.decoder(picture, where)
+
+    def _embeddings(self, embeddings: pa.Array | None) -> NDArray[np.float32] | None:
+        """Lists of lists as one array.
+
+        Raises:
+            ValueError: if they are of different lengths or not of length ``embedding_dim``.
+        """
+        if embeddings is None:
+            return None
+        values = embeddings.storage if isinstance(embeddings, pa.ExtensionArray) else embeddings
+        shape = [len(values)]
+        while pa.types.is_nested(values.type):
+            lengths = {len(row) for row in values}
+            if len(lengths) > 1 or (len(shape) == 1 and lengths - {self.embedding_dim}):
+                raise ValueError(
+                    f"embedding_dim={self.embedding_dim} does not fit embedding_key="
+                    f"{self.columns.embedding}, which has rows of length {sorted(lengths)}"
+                )
+            shape.append(max(lengths, default=0))
+            values = values.flatten()
+        return values.to_numpy(zero_copy_only=False).astype(np.float32).reshape(shape)
+
+
+def _one_array(column: pa.ChunkedArray) -> pa.Array:
+    """A column as one array: faster to take from than several."""
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+
+
+def report_skipped(skipped: Sequence[str], num_before: int) -> int:
+    """Log every corrupt picture with the running count; returns the new count."""
+    for number, line in enumerate(skipped, num_before + 1):
+        log.warning("Skipped corrupt picture no. %d: %s", number, line)
+    return num_before + len(skipped)

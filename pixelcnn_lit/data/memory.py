@@ -1,0 +1,234 @@
+"""Decoded images in a file that is mapped into memory: made once, believed only if complete.
+
+A cache is a folder named after a digest of the data's content and of every option that changes a
+byte. It is written under another name, flushed to the disk and then renamed, so a folder with the
+right name is complete whatever happened to the process that made it. A lock, which the system
+releases when its holder dies, keeps two processes from doing the same work.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import json
+import logging
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from numpy.typing import NDArray
+from rich import get_console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch.utils.data import DataLoader, Dataset
+
+from pixelcnn_lit.data.encoded import DecodedRows, EncodedSplit, report_skipped
+from pixelcnn_lit.data.examples import ArrayExamples
+from pixelcnn_lit.data.streaming import ignore_requeue_signal
+
+log = logging.getLogger(__name__)
+
+_FORMAT = 1  # raise when the same options would give other bytes
+_DESCRIPTION = "cache.json"
+_DTYPES = {"images": np.dtype(np.uint8), "labels": np.dtype("<i8"), "embeddings": np.dtype("<f4")}
+_BAR_FROM = 5000  # images: fewer are decoded before a bar could be read
+
+
+def cached_examples(split: EncodedSplit, folder: Path, num_workers: int) -> ArrayExamples:
+    """The split as arrays, decoded now or at an earlier time.
+
+    Args:
+        split: what to decode.
+        folder: holds all caches.
+        num_workers: processes that decode.
+
+    Raises:
+        ValueError: if ``folder`` has no room for it.
+    """
+    cache = folder / _key(split, folder)
+    if (examples := _opened(cache)) is not None:
+        return examples
+    folder.mkdir(parents=True, exist_ok=True)
+    with _locked(cache.with_suffix(".lock")):
+        if (examples := _opened(cache)) is not None:
+            return examples
+        unfinished = cache.with_suffix(".unfinished")
+        for remains in (unfinished, cache):
+            shutil.rmtree(remains, ignore_errors=True)
+        try:
+            _write(split, unfinished, num_workers)
+        except OSError as error:
+            shutil.rmtree(unfinished, ignore_errors=True)
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise ValueError(
+                    f"cache_dir={folder} has no room for the decoded images ({error}); make room, "
+                    "set data.cache_dir=DIR, or say data.in_memory=false"
+                ) from error
+            raise
+        unfinished.rename(cache)
+        _flush(folder)
+    examples = _opened(cache)
+    assert examples is not None
+    return examples
+
+
+def _key(split: EncodedSplit, folder: Path) -> str:
+    """Digest of content and options."""
+    options = (
+        _FORMAT,
+        split.rows.fingerprint(folder / "digests"),
+        split.row_filter,
+        split.columns,
+        split.decoder,
+        split.embedding_dim,
+        split.on_corrupt,
+    )
+    return hashlib.blake2b(repr(options).encode(), digest_size=16).hexdigest()
+
+
+def _opened(cache: Path) -> ArrayExamples | None:
+    """The arrays of a cache, or None if it is not there or its files are not of the right size."""
+    try:
+        description = json.loads((cache / _DESCRIPTION).read_text())
+        arrays = {name: _mapped(cache, name, shape) for name, shape in description.items()}
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except ValueError as error:
+        log.warning("Decoding again: cache %s is damaged (%s)", cache, error)
+        return None
+    labels, embeddings = arrays.get("labels"), arrays.get("embeddings")
+    return ArrayExamples(
+        arrays["images"], None if labels is None else np.array(labels), embeddings
+    )
+
+
+def _mapped(cache: Path, name: str, shape: list[int]) -> NDArray:
+    file = cache / f"{name}.bin"
+    expected = int(np.prod(shape)) * _DTYPES[name].itemsize
+    if file.stat().st_size != expected:
+        raise ValueError(f"{file.name} has {file.stat().st_size} bytes instead of {expected}")
+    if expected == 0:  # nothing to map
+        return np.zeros(shape, _DTYPES[name])
+    return np.memmap(file, _DTYPES[name], mode="r", shape=tuple(shape))
+
+
+def _write(split: EncodedSplit, folder: Path, num_workers: int) -> None:
+    """Decode into a folder; its description comes last."""
+    folder.mkdir()
+    needed = len(split) * split.decoder.channels * int(np.prod(split.decoder.image_size))
+    if shutil.disk_usage(folder).free < needed:
+        raise OSError(errno.ENOSPC, f"{needed} bytes needed")
+    writer = _Writer(folder)
+    loader = DataLoader(
+        _Blocks(split),
+        batch_size=None,
+        num_workers=min(num_workers, len(split.counts)),
+        worker_init_fn=ignore_requeue_signal,
+    )
+    num_skipped = 0
+    with _progress(len(split)) as advance, writer.files():
+        for decoded in loader:
+            num_skipped = report_skipped(decoded.skipped, num_skipped)
+            writer.append(decoded)
+            advance(len(decoded) + len(decoded.skipped))
+    if num_skipped:
+        log.warning("%d corrupt pictures were left out, %d remain", num_skipped, writer.num_rows)
+    writer.describe()
+    _flush(folder)
+
+
+class _Blocks(Dataset[DecodedRows]):
+    """Decodes a block when asked for it."""
+
+    def __init__(self, split: EncodedSplit) -> None:
+        self._split = split
+        self._blocks = np.flatnonzero(split.counts)
+
+    def __len__(self) -> int:
+        return len(self._blocks)
+
+    def __getitem__(self, index: int) -> DecodedRows:
+        return self._split.decode(self._split.read(int(self._blocks[index])))
+
+
+@dataclass
+class _Writer:
+    """Appends rows to the files of a cache."""
+
+    folder: Path
+    num_rows: int = 0
+    _files: dict[str, IO[bytes]] = field(default_factory=dict)
+    _shapes: dict[str, list[int]] = field(default_factory=dict)
+
+    @contextmanager
+    def files(self) -> Iterator[None]:
+        """Files stay open inside; at the end their bytes are on the disk."""
+        try:
+            yield
+            for file in self._files.values():
+                file.flush()
+                os.fsync(file.fileno())
+        finally:
+            for file in self._files.values():
+                file.close()
+
+    def append(self, rows: DecodedRows) -> None:
+        """Write plainly, not through a mapping: a full disk then raises instead of killing us."""
+        arrays = {"images": rows.images, "labels": rows.labels, "embeddings": rows.embeddings}
+        for name, array in arrays.items():
+            if array is None or (len(array) == 0 and name in self._shapes):
+                continue
+            if name not in self._files:
+                self._files[name] = (self.folder / f"{name}.bin").open("wb")
+            self._files[name].write(np.ascontiguousarray(array, _DTYPES[name]).data)
+            if len(array) or name not in self._shapes:
+                self._shapes[name] = list(array.shape[1:])
+        self.num_rows += len(rows)
+
+    def describe(self) -> None:
+        """Say what the files hold."""
+        shapes = {name: [self.num_rows, *shape] for name, shape in self._shapes.items()}
+        with (self.folder / _DESCRIPTION).open("w") as file:
+            json.dump(shapes, file)
+            file.flush()
+            os.fsync(file.fileno())
+
+
+@contextmanager
+def _locked(file: Path) -> Iterator[None]:
+    """Only one process at a time is inside; the lock dies with its holder."""
+    with file.open("w") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX)
+        except OSError as error:
+            raise ValueError(
+                f"cache_dir={file.parent} is on a file system without locks ({error})"
+            ) from error
+        yield
+
+
+@contextmanager
+def _progress(num_images: int) -> Iterator[Callable[[int], None]]:
+    """A bar over images, for work that is long enough to watch; gives a function to advance it."""
+    columns = (TextColumn("Decoding"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    quick = num_images < _BAR_FROM
+    if not quick:
+        log.info("Decoding %d images once; later runs find them in the cache", num_images)
+    hidden = quick or not get_console().is_terminal
+    with Progress(*columns, transient=True, disable=hidden) as progress:
+        task = progress.add_task("Decoding", total=num_images)
+        yield lambda number: progress.advance(task, number)
+
+
+def _flush(folder: Path) -> None:
+    """Names of a folder's files onto the disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -50,6 +50,7 @@ class Bernoulli(AbstractLikelihood):
         channels: colours per pixel.
 
     Example:
+        >>> import torch
         >>> pixels = Bernoulli(channels=1)(torch.zeros(1, 1, 28, 28))
         >>> bits = -pixels.log_prob(torch.zeros(28, 28, 1)) / torch.log(torch.tensor(2.0))
         >>> bits.mean()

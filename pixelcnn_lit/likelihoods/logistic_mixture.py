@@ -139,6 +139,7 @@ class LogisticMixture(AbstractLikelihood):
         ValueError: if ``num_logistic_mix`` is below 1.
 
     Example:
+        >>> import torch
         >>> likelihood = LogisticMixture(channels=3, num_levels=256, num_logistic_mix=10)
         >>> pixels = likelihood(torch.zeros(1, likelihood.num_params, 32, 32))
         >>> pixels.log_prob(pixels.sample()).shape

@@ -32,8 +32,7 @@ class SoftmaxPixels(AbstractPixels):
         return {"logits": constraints.independent(constraints.real, 2)}
 
     def _log_prob(self, levels: Tensor) -> Tensor:
-        chosen = take(self.logits, levels.long())
-        return (chosen - self.logits.logsumexp(-1)).sum(-1)
+        return take(self.logits.log_softmax(-1), levels.long()).sum(-1)
 
     def _level_log_probs(self, color: int, levels: Tensor) -> Tensor:
         return self.logits[..., color, :].log_softmax(-1)
@@ -50,6 +49,7 @@ class Softmax(AbstractLikelihood):
         num_levels: levels per colour.
 
     Example:
+        >>> import torch
         >>> pixels = Softmax(channels=3, num_levels=4)(torch.zeros(2, 12, 5, 5))
         >>> pixels.batch_shape, pixels.event_shape
         (torch.Size([2, 5, 5]), torch.Size([3]))
@@ -62,4 +62,6 @@ class Softmax(AbstractLikelihood):
 
     def _pixels(self, params: Tensor, temperature: float) -> SoftmaxPixels:
         logits = params.unflatten(-1, (self.channels, self.num_levels))
-        return SoftmaxPixels(logits / temperature, validate_args=False)
+        if temperature != 1:  # these are the largest params of all: no copy of them in training
+            logits = logits / temperature
+        return SoftmaxPixels(logits, validate_args=False)

@@ -1,5 +1,13 @@
 """Image data: Hugging Face sets, embedded digits, and fields of known entropy."""
 
+from pixelcnn_lit.data.abstract import AbstractImageDataModule
+from pixelcnn_lit.data.causal_field import CausalField
 from pixelcnn_lit.data.datamodule import HFImageDataModule
+from pixelcnn_lit.data.field_datamodule import CausalFieldDataModule
 
-__all__ = ["HFImageDataModule"]
+__all__ = [
+    "AbstractImageDataModule",
+    "CausalField",
+    "CausalFieldDataModule",
+    "HFImageDataModule",
+]

@@ -1,0 +1,190 @@
+r"""Images from a known causal process, whose entropy and probabilities can be computed exactly.
+
+Every value copies an earlier value, or is drawn afresh: with weights a and b (a + b ≤ 1),
+
+    p(x | past) = a·[x = hidden] + b·[x = visible] + (1 − a − b)/L,
+
+where "hidden" and "visible" are the values at two fixed offsets from the pixel. A parent outside
+the image gives its weight to the uniform draw. A model's bits/dim can be compared with the truth,
+and a network that cannot see one of the two parents cannot reach it.
+
+The default hidden offset, one row up and four columns to the right, lies in the blind spot of a
+plain PixelCNN: a path through its layers that climbs one row does so in a single layer, and there
+a k×k kernel reaches k//2 columns to the right; all other layers on the path stay in their row and
+cannot move right. So with kernels up to 7×7, however many layers, the row above is visible up to
+column j + 3 only (and the row i−d up to j + d + 2 for one 7×7 layer followed by 3×3 layers).
+
+The entropy: whether two parents agree decides the entropy of a value, so all that is needed is the
+probability that two values agree. Values choose whom to copy independently of everything before,
+hence P(x_d = x_q) = a·P(x_hidden(d) = x_q) + b·P(x_visible(d) = x_q) + (1−a−b)/L for q < d: one
+pass in raster order computes it for all pairs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+_MOST_DIMS = 8192  # the table of agreement has dims² float64 entries: half a gigabyte
+
+
+class CausalField:
+    """The process on images of one size.
+
+    Args:
+        image_size: [H, W].
+        channels: colours. The visible parent of every colour but the first is the colour before it
+            in the same pixel; the hidden parent is the same colour of another pixel.
+        num_levels: L.
+        hidden_offset: (rows, columns) from a pixel to its hidden parent, earlier in raster order.
+        hidden_weight: a.
+        visible_offset: (rows, columns) to the visible parent.
+        visible_weight: b.
+
+    Raises:
+        ValueError: if an offset points to the future, or a weight is out of range.
+    """
+
+    def __init__(
+        self,
+        image_size: Sequence[int],
+        channels: int = 1,
+        num_levels: int = 4,
+        *,
+        hidden_offset: Sequence[int] = (-1, 4),
+        hidden_weight: float = 0.6,
+        visible_offset: Sequence[int] = (0, -1),
+        visible_weight: float = 0.25,
+    ) -> None:
+        for option, (rows, columns) in (
+            ("hidden_offset", hidden_offset),
+            ("visible_offset", visible_offset),
+        ):
+            if rows > 0 or (rows == 0 and columns >= 0):
+                raise ValueError(
+                    f"{option}={[rows, columns]} must point up, or left in the same row"
+                )
+        if min(hidden_weight, visible_weight) < 0 or hidden_weight + visible_weight > 1:
+            raise ValueError(
+                f"hidden_weight={hidden_weight} and visible_weight={visible_weight} must not be "
+                "negative, nor exceed 1 together"
+            )
+        self.channels = channels
+        self.num_levels = num_levels
+        self.image_size = (image_size[0], image_size[1])
+        self._weights = (hidden_weight, visible_weight)
+        hidden = self._parents(hidden_offset)
+        visible = self._parents(visible_offset)
+        if channels > 1:
+            dims = np.arange(len(visible))
+            visible = np.where(dims % channels > 0, dims - 1, visible)
+        self._hidden, self._visible = hidden, visible
+        # The weight of the uniform draw, which takes over from missing parents; (dims,).
+        self._fresh = 1 - hidden_weight * (hidden >= 0) - visible_weight * (visible >= 0)
+
+    @property
+    def num_dims(self) -> int:
+        """Values per image, C·H·W."""
+        return self.channels * self.image_size[0] * self.image_size[1]
+
+    @cached_property
+    def true_bits_per_dim(self) -> float:
+        """Entropy per value in bits: no model's expected bits/dim is lower.
+
+        Raises:
+            ValueError: if the images are too large for the table of agreement.
+        """
+        return float(self._entropies().mean() / np.log(2))
+
+    def log_prob(self, images: Tensor) -> Tensor:
+        """Exact log-probability of each image.
+
+        Args:
+            images: levels (B, C, H, W).
+
+        Returns:
+            Nats, float64 (B,).
+        """
+        values = images.permute(0, 2, 3, 1).flatten(1).long()  # (B, dims) in raster order
+        probs = torch.from_numpy(self._fresh / self.num_levels).expand(values.shape).clone()
+        for weight, parents in zip(self._weights, (self._hidden, self._visible), strict=True):
+            copied = values == values[:, torch.from_numpy(np.maximum(parents, 0))]
+            probs += weight * (copied & torch.from_numpy(parents >= 0))
+        return probs.log().sum(1)
+
+    def sample(self, num_images: int, seed: int) -> NDArray[np.uint8]:
+        """Images drawn from the process.
+
+        Returns:
+            Levels (num_images, C, H, W).
+        """
+        generator = np.random.default_rng(seed)
+        values = np.empty((self.num_dims, num_images), np.uint8)
+        choices = generator.random((self.num_dims, num_images))
+        hidden_weight, visible_weight = self._weights
+        for d, (hidden, visible) in enumerate(zip(self._hidden, self._visible, strict=True)):
+            values[d] = generator.integers(self.num_levels, size=num_images)
+            if hidden >= 0:
+                values[d] = np.where(choices[d] < hidden_weight, values[hidden], values[d])
+            if visible >= 0:
+                copied = choices[d] >= 1 - visible_weight
+                values[d] = np.where(copied, values[visible], values[d])
+        images = values.T.reshape(num_images, *self.image_size, self.channels)
+        return np.ascontiguousarray(images.transpose(0, 3, 1, 2))
+
+    def _parents(self, offset: Sequence[int]) -> NDArray[np.int64]:
+        """Place in raster order of each value's parent, −1 where it lies outside; (dims,)."""
+        height, width = self.image_size
+        i, j, c = np.indices((height, width, self.channels)).reshape(3, -1)
+        i, j = i + offset[0], j + offset[1]
+        inside = (i >= 0) & (j >= 0) & (j < width)
+        return np.where(inside, (i * width + j) * self.channels + c, -1)
+
+    def _entropies(self) -> NDArray[np.float64]:
+        """Entropy of each value given its past, in nats; (dims,)."""
+        agreement = self._agreement()
+        both = (self._hidden >= 0) & (self._visible >= 0)
+        agree = np.where(both, agreement[self._hidden, self._visible], 0)
+        masses = [
+            weight * (parents >= 0)
+            for weight, parents in zip(self._weights, (self._hidden, self._visible), strict=True)
+        ]
+        uniform = self._fresh / self.num_levels
+        apart = self._entropy(uniform, masses)
+        together = self._entropy(uniform, [masses[0] + masses[1]])
+        return agree * together + (1 - agree) * apart
+
+    def _entropy(
+        self, uniform: NDArray[np.float64], masses: Sequence[NDArray[np.floating]]
+    ) -> NDArray[np.float64]:
+        """Of a uniform part plus extra mass on as many different levels; nats, (dims,)."""
+        rest = (self.num_levels - len(masses)) * _surprise(uniform)
+        return rest + sum(_surprise(uniform + mass) for mass in masses)
+
+    def _agreement(self) -> NDArray[np.float64]:
+        """P(value d = value q) for all pairs; (dims, dims)."""
+        if self.num_dims > _MOST_DIMS:
+            raise ValueError(
+                f"image_size={list(self.image_size)} with channels={self.channels} is too "
+                f"large for the exact entropy: at most {_MOST_DIMS} values"
+            )
+        table = np.eye(self.num_dims)
+        for d in range(self.num_dims):
+            row = np.full(d, self._fresh[d] / self.num_levels)
+            for weight, parent in zip(
+                self._weights, (self._hidden[d], self._visible[d]), strict=True
+            ):
+                if parent >= 0:
+                    row += weight * table[parent, :d]
+            table[d, :d] = table[:d, d] = row
+        return table
+
+
+def _surprise(prob: NDArray[np.float64]) -> NDArray[np.float64]:
+    """−p ln p, which is 0 at 0."""
+    return -prob * np.log(np.where(prob > 0, prob, 1))

@@ -1,0 +1,23 @@
+"""What happens around the training steps: pictures, curves, averages, measurements and guards."""
+
+from pixelcnn_lit.callbacks.average import AveragedWeights
+from pixelcnn_lit.callbacks.checkpoints import Checkpoints
+from pixelcnn_lit.callbacks.curve import LearningCurve
+from pixelcnn_lit.callbacks.interruption import Interrupted, Interruption
+from pixelcnn_lit.callbacks.measurements import GradientNorm, Throughput
+from pixelcnn_lit.callbacks.nan_guard import NaNGuard
+from pixelcnn_lit.callbacks.samples import SampleGrid
+from pixelcnn_lit.callbacks.step_seeds import StepSeeds
+
+__all__ = [
+    "AveragedWeights",
+    "Checkpoints",
+    "GradientNorm",
+    "Interrupted",
+    "Interruption",
+    "LearningCurve",
+    "NaNGuard",
+    "SampleGrid",
+    "StepSeeds",
+    "Throughput",
+]

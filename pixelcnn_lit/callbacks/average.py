@@ -1,0 +1,34 @@
+"""The moving average of the weights (Polyak averaging), which is what is measured and kept."""
+
+from __future__ import annotations
+
+from lightning.pytorch.callbacks import WeightAveraging
+from torch import Tensor
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+
+class AveragedWeights(WeightAveraging):
+    """The average weighs step n by ``min(decay, (1 + n) / (10 + n))``.
+
+    A fixed decay of 0.9995 would hold on to the initial weights for thousands of steps, so that
+    the first validations said nothing; the warm-up keeps the average over the last tenth or so of
+    a young run. Validation, samples and checkpoints use the averaged weights; training goes on
+    with the current ones.
+
+    Source: Salimans et al. (2017) average with 0.9995; the warm-up is that of TensorFlow's
+    ExponentialMovingAverage (``num_updates``).
+    """
+
+    def __init__(self, decay: float = 0.9995) -> None:
+        if not 0 <= decay < 1:
+            raise ValueError(f"callbacks.average.decay={decay}: must lie in [0, 1)")
+        super().__init__(use_buffers=False, multi_avg_fn=self._average)
+        self.decay = decay
+
+    def _average(
+        self, averaged: list[Tensor], current: list[Tensor], _num_averaged: Tensor
+    ) -> None:
+        # counted here in Python: reading the count off the device would wait for it at every step
+        num_updates = self._latest_update_step
+        decay = min(self.decay, (1 + num_updates) / (10 + num_updates))
+        get_ema_multi_avg_fn(decay)(averaged, current, 0)

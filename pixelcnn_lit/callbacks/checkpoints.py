@@ -1,0 +1,131 @@
+"""``best.ckpt`` by validation bits/dim, ``last.ckpt`` to go on from."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import torch
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.utilities.types import STEP_OUTPUT
+from torch import Tensor
+
+from pixelcnn_lit.callbacks.interruption import Interrupted, Interruption
+
+
+class Checkpoints(Checkpoint):
+    """Keeps two files and saves only where a resumed run continues exactly.
+
+    ``last.ckpt`` is written after every epoch, at ``max_steps``, every ``every_n_minutes``, every
+    ``every_n_steps``, and after the step in which Ctrl-C, SIGTERM or SIGUSR1 arrived, which then
+    stops training with ``Interrupted``. Never in mid-step, between accumulated batches or on an
+    error, where the state is half updated.
+
+    Written instead of configuring Lightning's ModelCheckpoint because that one saves in mid-step
+    on Ctrl-C, ties its state to the absolute folder, and names files -v1 when a run is resumed.
+
+    Args:
+        folder: where the files lie.
+        monitor: the metric, smaller is better, that decides which is best.
+        every_n_minutes: None for never.
+        every_n_steps: None for never.
+    """
+
+    def __init__(
+        self,
+        folder: str,
+        monitor: str = "val/bits_per_dim",
+        every_n_minutes: float | None = 10.0,
+        every_n_steps: int | None = None,
+    ) -> None:
+        if every_n_minutes is not None and every_n_minutes <= 0:
+            raise ValueError(
+                f"callbacks.checkpoints.every_n_minutes={every_n_minutes}: must be above 0 or null"
+            )
+        if every_n_steps is not None and every_n_steps < 1:
+            raise ValueError(
+                f"callbacks.checkpoints.every_n_steps={every_n_steps}: must be 1 or more, or null"
+            )
+        self.folder = Path(folder)
+        self.monitor = monitor
+        self.every_n_minutes = every_n_minutes
+        self.every_n_steps = every_n_steps
+        self.best = float("inf")
+        self._interruption = Interruption()
+        self._last_time = time.monotonic()
+
+    @property
+    def best_path(self) -> Path:
+        """The file of the best validation."""
+        return self.folder / "best.ckpt"
+
+    @property
+    def last_path(self) -> Path:
+        """The file of the last save."""
+        return self.folder / "last.ckpt"
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begins to listen for signals."""
+        self._interruption.listen()
+        self._last_time = time.monotonic()
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Ends listening for signals."""
+        self._interruption.stop_listening()
+
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: STEP_OUTPUT,
+        batch: dict[str, Tensor],
+        batch_idx: int,
+    ) -> None:
+        """Saves within an epoch; after its last batch ``on_train_epoch_end`` does."""
+        accumulating = (batch_idx + 1) % trainer.accumulate_grad_batches != 0
+        if trainer.is_last_batch or accumulating:
+            return
+        signum = self._interruption.pending(trainer)
+        if signum or self._is_due(trainer) or trainer.global_step == trainer.max_steps:
+            self._save_last(trainer)
+        if signum:
+            raise Interrupted(signum, trainer.global_step)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Keeps the best."""
+        if trainer.state.fn != "fit" or trainer.sanity_checking:
+            return
+        value = float(trainer.callback_metrics[self.monitor])
+        if value < self.best:
+            self.best = value
+            trainer.save_checkpoint(self.best_path)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Saves after an epoch, unless max_steps cut it short: its other batches would be lost."""
+        if trainer.is_last_batch:
+            self._save_last(trainer)
+        if signum := self._interruption.pending(trainer):
+            raise Interrupted(signum, trainer.global_step)
+
+    def state_dict(self) -> dict[str, float]:
+        """What is best so far."""
+        return {"best": self.best}
+
+    def load_state_dict(self, state_dict: dict[str, float]) -> None:
+        """Takes up what was best."""
+        self.best = state_dict["best"]
+
+    def _is_due(self, trainer: Trainer) -> bool:
+        if self.every_n_steps is not None and trainer.global_step % self.every_n_steps == 0:
+            return True
+        if self.every_n_minutes is None:
+            return False
+        overdue = time.monotonic() - self._last_time > 60 * self.every_n_minutes
+        if trainer.world_size > 1:  # clocks differ: rank 0 decides
+            overdue = bool(trainer.strategy.broadcast(torch.tensor(overdue)))
+        return overdue
+
+    def _save_last(self, trainer: Trainer) -> None:
+        trainer.save_checkpoint(self.last_path)
+        self._last_time = time.monotonic()

@@ -1,0 +1,104 @@
+"""The learning curve of a run as a picture."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import matplotlib
+from lightning import Callback, LightningModule, Trainer
+from matplotlib.figure import Figure
+
+matplotlib.use("agg")
+
+
+class LearningCurve(Callback):
+    """Draws ``nll_curve.png`` from ``metrics.csv``, so that a resumed run shows all of it."""
+
+    def __init__(self, every_n_epochs: int = 1) -> None:
+        if every_n_epochs < 1:
+            raise ValueError(f"callbacks.curve.every_n_epochs={every_n_epochs}: must be 1 or more")
+        self.every_n_epochs = every_n_epochs
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Redraws at the end of every ``every_n_epochs``-th epoch."""
+        if (trainer.current_epoch + 1) % self.every_n_epochs == 0:
+            self._draw(trainer)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draws the whole."""
+        self._draw(trainer)
+
+    def _draw(self, trainer: Trainer) -> None:
+        if not trainer.is_global_zero:
+            return
+        for logger in trainer.loggers:
+            logger.save()
+        folder = Path(trainer.default_root_dir)
+        train = read_metric(folder / "metrics.csv", "train/bits_per_dim")
+        val = read_metric(folder / "metrics.csv", "val/bits_per_dim")
+        if train or val:
+            learning_curve(train, val).savefig(folder / "nll_curve.png", dpi=150)
+
+
+def read_metric(path: Path, name: str) -> dict[int, float]:
+    """One metric of a ``metrics.csv`` by step; empty if it was never logged."""
+    if not path.exists():
+        return {}
+    with path.open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row.get(name)]
+    return {int(row["step"]): float(row[name]) for row in rows}
+
+
+def smooth(values: list[float], weight: float = 0.9) -> list[float]:
+    """The exponential average of a noisy curve, corrected for its start as Adam's moments are."""
+    average, smoothed = 0.0, []
+    for count, value in enumerate(values, start=1):
+        average = weight * average + (1 - weight) * value
+        smoothed.append(average / (1 - weight**count))
+    return smoothed
+
+
+def learning_curve(train: dict[int, float], val: dict[int, float]) -> Figure:
+    """Train and validation bits/dim over the steps.
+
+    Args:
+        train: bits/dim of training batches by step; drawn faint, and smoothed on top.
+        val: bits/dim of validations by step; the best one is marked.
+    """
+    figure = Figure(figsize=(7, 4.2), layout="constrained")
+    axes = figure.subplots()
+    train = dict(sorted(train.items()))
+    if train:
+        axes.plot(list(train), list(train.values()), color="C0", alpha=0.25, linewidth=0.8)
+        axes.plot(list(train), smooth(list(train.values())), color="C0", label="train (smoothed)")
+    if val:
+        best = min(val, key=lambda step: val[step])
+        marker = "o" if len(val) < 30 else None
+        axes.plot(
+            list(val),
+            list(val.values()),
+            color="C1",
+            marker=marker,
+            markersize=3,
+            label="validation",
+        )
+        axes.scatter([best], [val[best]], color="C1", edgecolor="black", zorder=3)
+        axes.annotate(
+            f"{val[best]:.3f}",
+            (best, val[best]),
+            xytext=(0, -14),
+            textcoords="offset points",
+            ha="center",
+        )
+    # the first steps are far above everything that matters: leave them outside the frame
+    settled = list(val.values()) + smooth(list(train.values()))[len(train) // 10 :]
+    low, high = min(settled), max(settled)
+    margin = 0.1 * (high - low) or 0.1
+    axes.set_ylim(low - 1.5 * margin, high + margin)
+    axes.set_xlabel("step")
+    axes.set_ylabel("bits/dim")
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+    return figure

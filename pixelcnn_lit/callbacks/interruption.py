@@ -1,0 +1,65 @@
+"""Ctrl-C, SIGTERM and SLURM's warning: finish the step, keep the state, stop."""
+
+from __future__ import annotations
+
+import os
+import signal
+from types import FrameType
+
+import torch
+from lightning import Trainer
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+
+
+class Interrupted(BaseException):
+    """A signal stopped training between two steps; ``last.ckpt`` holds the state.
+
+    Not an Exception, so that no `except Exception` on the way mistakes it for a failure.
+    """
+
+    def __init__(self, signum: int, step: int) -> None:
+        super().__init__(f"{signal.Signals(signum).name} after step {step}")
+        self.signum = signum
+        self.step = step
+
+
+class Interruption:
+    """Remembers a signal until the step is done: a state saved in mid-step would be half updated.
+
+    A second Ctrl-C stops at once. With several processes all learn of the signal after the same
+    step, whichever of them got it.
+    """
+
+    def __init__(self) -> None:
+        self._received = 0
+        self._pid = os.getpid()
+
+    def listen(self) -> None:
+        """Takes the signals over from Lightning, which acts on some of them in mid-step."""
+        for signum in SIGNALS:
+            signal.signal(signum, self._remember)
+
+    def stop_listening(self) -> None:
+        """Gives the signals their usual meaning again."""
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+
+    def pending(self, trainer: Trainer) -> int:
+        """The signal that any process has received, or 0; the same on every rank."""
+        if trainer.world_size == 1:
+            return self._received
+        received = torch.tensor(self._received, device=trainer.strategy.root_device)
+        return int(trainer.strategy.reduce(received, reduce_op="max"))
+
+    def _remember(self, signum: int, frame: FrameType | None) -> None:
+        if (
+            os.getpid() != self._pid
+        ):  # a data-loading worker inherits the handler; only its parent may act
+            if signum == signal.SIGTERM:
+                os._exit(128 + signum)
+            return
+        if self._received == signal.SIGINT == signum:
+            raise KeyboardInterrupt
+        self._received = signum

@@ -1,0 +1,81 @@
+"""What a training step costs and how large its gradient is."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities.types import STEP_OUTPUT
+from torch import Tensor
+from torch.optim import Optimizer
+
+
+class Throughput(Callback):
+    """Logs ``images_per_second`` over all processes, and on a GPU its peak ``gpu_memory_gib``.
+
+    Measured over ``every_n_steps`` at a time, so that the device is waited for only then; the time
+    of validation and pictures is left out.
+    """
+
+    def __init__(self, every_n_steps: int = 50) -> None:
+        self.every_n_steps = every_n_steps
+        self._num_images = 0
+        self._seconds = 0.0
+        self._start = 0.0
+        self.images_per_second = 0.0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Starts the clock."""
+        self._restart()
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stops the clock."""
+        self._seconds += time.perf_counter() - self._start
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Starts the clock again."""
+        self._start = time.perf_counter()
+
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: STEP_OUTPUT,
+        batch: dict[str, Tensor],
+        batch_idx: int,
+    ) -> None:
+        """Counts the images, and logs at Lightning's log steps."""
+        self._num_images += len(batch["image"])
+        if trainer.global_step % self.every_n_steps:
+            return
+        on_gpu = pl_module.device.type == "cuda"
+        if on_gpu:
+            torch.cuda.synchronize(pl_module.device)
+        seconds = self._seconds + time.perf_counter() - self._start
+        self.images_per_second = self._num_images * trainer.world_size / seconds
+        measured = {"images_per_second": self.images_per_second}
+        if on_gpu:
+            measured["gpu_memory_gib"] = torch.cuda.max_memory_allocated(pl_module.device) / 2**30
+        pl_module.log_dict(measured, on_step=True, on_epoch=False, logger=True, batch_size=1)
+        self._restart()
+
+    def _restart(self) -> None:
+        self._num_images, self._seconds, self._start = 0, 0.0, time.perf_counter()
+
+
+class GradientNorm(Callback):
+    """Logs ``gradient_norm``, the Euclidean norm over all parameters before clipping."""
+
+    def __init__(self, every_n_steps: int = 50) -> None:
+        self.every_n_steps = every_n_steps
+
+    def on_before_optimizer_step(
+        self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
+    ) -> None:
+        """Measures at Lightning's log steps."""
+        if (trainer.global_step + 1) % self.every_n_steps:
+            return
+        gradients = [p.grad for p in pl_module.parameters() if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients)
+        pl_module.log("gradient_norm", norm, on_step=True, on_epoch=False, batch_size=1)

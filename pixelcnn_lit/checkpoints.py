@@ -1,0 +1,77 @@
+"""Checkpoint files: written whole or not at all, and the newest sound one found again."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import zipfile
+from pathlib import Path
+
+import torch
+from lightning.fabric.plugins import TorchCheckpointIO
+from lightning.fabric.utilities.types import _PATH
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes beside the target and renames, so that a kill or a full disk leaves the old file.
+
+    Lightning's own writer goes through the system's temporary folder, from where a move to another
+    file system is a copy.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, object], path: _PATH, storage_options: object = None
+    ) -> None:
+        """Writes ``checkpoint`` to ``path``.
+
+        Raises:
+            OSError: if the file cannot be written; what was there before is untouched.
+        """
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = target.with_name(f".{target.name}.{os.getpid()}")
+        try:
+            with unfinished.open("wb") as file:
+                torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())
+            unfinished.replace(target)
+        finally:
+            unfinished.unlink(missing_ok=True)
+
+
+def newest_checkpoint(run_dir: Path) -> tuple[Path | None, list[Path]]:
+    """The checkpoint of a run with the most steps that can be read.
+
+    Args:
+        run_dir: a run folder; ``checkpoints/*.ckpt`` and Lightning's ``hpc_ckpt_*.ckpt`` are
+            looked at.
+
+    Returns:
+        The file, or None if there is none; and the files that were skipped because they are
+        damaged.
+    """
+    steps: dict[Path, int] = {}
+    damaged: list[Path] = []
+    for path in [*run_dir.glob("checkpoints/*.ckpt"), *run_dir.glob("hpc_ckpt_*.ckpt")]:
+        step = global_step(path)
+        if step is None:
+            damaged.append(path)
+        else:
+            steps[path] = step
+    # of several at the same step the one written last: best.ckpt comes before the epoch's end
+    newest = max(steps, key=lambda path: (steps[path], path.stat().st_mtime), default=None)
+    return newest, damaged
+
+
+def global_step(path: Path) -> int | None:
+    """The number of optimizer steps in a checkpoint; None if it is truncated or none."""
+    try:
+        # testzip reads every byte against its checksum; torch.load alone overlooks a flipped bit
+        with zipfile.ZipFile(path) as archive:
+            if archive.testzip() is not None:
+                return None
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        return int(checkpoint["global_step"])
+    except (zipfile.BadZipFile, OSError, EOFError, RuntimeError, KeyError, pickle.UnpicklingError):
+        return None

@@ -1,0 +1,82 @@
+"""The folder of a run: its configuration, and the checkpoint to go on from."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+from pixelcnn_lit.checkpoints import global_step, newest_checkpoint
+from pixelcnn_lit.tracking import say
+
+
+def checkpoint_to_resume(resume: str | None, run_dir: Path) -> Path | None:
+    """The checkpoint that ``resume`` asks for; None for a new run.
+
+    Args:
+        resume: null, "auto" or the path of a checkpoint.
+        run_dir: where "auto" looks.
+
+    Raises:
+        ValueError: if a new run is asked for in the folder of an old one, or the checkpoint cannot
+            be read.
+    """
+    if resume is None:
+        if any(run_dir.glob("checkpoints/*.ckpt")):
+            raise ValueError(
+                f"run_dir={run_dir}: holds a run already; resume=auto continues it,"
+                " a new run needs another folder"
+            )
+        return None
+    if resume == "auto":
+        newest, damaged = newest_checkpoint(run_dir)
+        for path in damaged:
+            say(f"warning: {path} is damaged, going on without it")
+        say(f"resuming {newest}" if newest else f"nothing to resume in {run_dir}, starting anew")
+        return newest
+    if global_step(Path(resume)) is None:
+        raise ValueError(
+            f"resume={resume}: not a readable checkpoint; null, auto or the path of one"
+        )
+    return Path(resume)
+
+
+def open_run_dir(run_dir: Path, config: DictConfig) -> None:
+    """Creates the folder and writes ``config.yaml``: all options, the command and the version.
+
+    Raises:
+        ValueError: if the folder cannot be written.
+    """
+    command = shlex.join(["python", "-m", "pixelcnn_lit.train", *sys.argv[1:]])
+    header = f"# {command}\n# {code_version()}\n"
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        run_dir.joinpath("config.yaml").write_text(
+            header + OmegaConf.to_yaml(config, resolve=True)
+        )
+    except OSError as error:
+        raise ValueError(f"run_dir={run_dir}: cannot be written ({error.strerror})") from error
+
+
+def code_version() -> str:
+    """pixelcnn-lit 0.1.0, commit abc1234 (with uncommitted changes)."""
+    version = f"pixelcnn-lit {importlib.metadata.version('pixelcnn-lit')}"
+    git = [
+        "git",
+        "-C",
+        str(Path(__file__).parent),
+        "describe",
+        "--always",
+        "--dirty=+",
+        "--exclude=*",
+    ]
+    try:
+        described = subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):  # no git, or not a clone
+        return version
+    changed = " with uncommitted changes" if described.endswith("+") else ""
+    return f"{version}, commit {described.rstrip('+')}{changed}"

@@ -1,0 +1,82 @@
+"""What a run came to, as a table on the terminal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+
+def summary_table(
+    run_dir: Path,
+    metrics: dict[str, float],
+    *,
+    num_parameters: int,
+    num_steps: int,
+    seconds: float,
+    images_per_second: float | None,
+) -> Table:
+    """Numbers, where things are, and what to type next.
+
+    Args:
+        run_dir: the run folder.
+        metrics: ``test/bits_per_dim`` and so on, as far as they were measured.
+        num_parameters: trainable numbers in the model.
+        num_steps: optimizer steps.
+        seconds: training time, validations and pictures included.
+        images_per_second: in training, over all processes.
+    """
+    table = Table(show_header=False, title=f"[bold]{run_dir}[/bold]", title_justify="left")
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for stage in ("test", "val"):
+        if f"{stage}/bits_per_dim" in metrics:
+            table.add_row(f"{stage} bits/dim", f"{metrics[f'{stage}/bits_per_dim']:.4f}")
+    table.add_row("parameters", f"{num_parameters:,}")
+    speed = f", {images_per_second:,.0f} images/s" if images_per_second else ""
+    table.add_row("training", f"{num_steps:,} steps in {duration(seconds)}{speed}")
+    table.add_section()
+    for name, file in {
+        "weights": "checkpoints/best.ckpt",
+        "numbers": "metrics.csv",
+        "curve": "nll_curve.png",
+        "samples": _newest(run_dir / "samples"),
+        "configuration": "config.yaml",
+    }.items():
+        if file and (run_dir / file).exists():
+            table.add_row(name, str(run_dir / file))
+    table.add_section()
+    table.add_row("draw images", f"make sample RUN={run_dir}")
+    table.add_row("measure", f"make evaluate RUN={run_dir}")
+    table.add_row(
+        "train on", f"make train … ARGS='run_dir={run_dir} resume=auto trainer.max_epochs=N'"
+    )
+    return table
+
+
+def print_summary(table: Table) -> None:
+    """Prints ``table``, wide enough for whole paths when the output is piped."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=160)
+    console.print(table)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person would say them.
+
+    >>> duration(42.4), duration(192), duration(7380)
+    ('42 s', '3 min 12 s', '2 h 3 min')
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    if not minutes:
+        return f"{rest} s"
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def _newest(folder: Path) -> str | None:
+    pictures = sorted(folder.glob("epoch=*.png"))
+    return f"{folder.name}/{pictures[-1].name}" if pictures else None

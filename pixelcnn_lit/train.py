@@ -1,0 +1,21 @@
+"""Trains a model: `python -m pixelcnn_lit.train model=pp data=digits trainer=cpu run_dir=DIR …`.
+
+conf/train.yaml lists what can be set; pixelcnn_lit/training.py is what happens.
+"""
+
+from __future__ import annotations
+
+from omegaconf import DictConfig
+
+from pixelcnn_lit import configuration
+
+
+def train(config: DictConfig) -> float | None:
+    """Runs pixelcnn_lit.training, which takes seconds to import: mistakes are told before."""
+    from pixelcnn_lit import training
+
+    return training.train(config)
+
+
+if __name__ == "__main__":
+    configuration.run(train, "train")

@@ -1,0 +1,220 @@
+"""One training run, from the configuration to the table at its end; read `train` top down."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NoReturn, cast
+
+import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from lightning import Callback, LightningDataModule, Trainer, seed_everything
+from omegaconf import DictConfig, OmegaConf
+
+from pixelcnn_lit import configuration
+from pixelcnn_lit.callbacks import Checkpoints, Interrupted, Throughput
+from pixelcnn_lit.checkpoints import global_step
+from pixelcnn_lit.models import AbstractLitModel
+from pixelcnn_lit.run_folder import checkpoint_to_resume, open_run_dir
+from pixelcnn_lit.slurm import requeue_slurm_job
+from pixelcnn_lit.summary import print_summary, summary_table
+from pixelcnn_lit.tracking import MetricsFile, WandbTracker, say
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """The options of a run that belong to none of its parts.
+
+    Args:
+        seed: of the initial weights, the data order and dropout.
+        run_dir: where everything of the run is kept.
+        resume: null for a new run, "auto" for the newest sound checkpoint in ``run_dir`` if there
+            is one, or the path of a checkpoint.
+        test: measure the best checkpoint on the test images at the end.
+        compile: torch.compile the network.
+        matmul_precision: of float32 matrix products on a GPU; "high" is TF32.
+    """
+
+    seed: int
+    run_dir: str
+    resume: str | None
+    test: bool
+    compile: bool
+    matmul_precision: Literal["highest", "high", "medium"]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a run is put together from."""
+
+    data: LightningDataModule
+    model: AbstractLitModel
+    trainer: Trainer
+    checkpoints: Checkpoints
+    throughput: Throughput | None
+    metrics_file: MetricsFile
+    trackers: list[WandbTracker]
+
+
+def train(config: DictConfig) -> float | None:
+    """Trains, keeps the best and the last checkpoint, and measures the best on the test images.
+
+    Args:
+        config: conf/train.yaml, composed and checked.
+
+    Returns:
+        The best validation bits/dim, for Hydra's sweepers; None if nothing was validated.
+
+    Raises:
+        ValueError: for what the constructors, the data or the run folder find wrong, before any
+            training.
+    """
+    options = configuration.read_options(RunOptions, config)
+    run_dir = Path(options.run_dir)
+    _prepare_process(options)
+    parts = _build(config, run_dir)
+    checkpoint = None
+    if parts.trainer.is_global_zero or options.resume:
+        checkpoint = checkpoint_to_resume(options.resume, run_dir)
+    if options.compile:
+        parts.model.network.compile()
+    if parts.trainer.is_global_zero:
+        open_run_dir(run_dir, config)
+        if checkpoint is not None:
+            parts.metrics_file.keep_until(cast(int, global_step(checkpoint)))
+    finished = False
+    try:
+        for tracker in parts.trackers:
+            tracker.log_config(
+                cast(dict[str, object], OmegaConf.to_container(config, resolve=True))
+            )
+        seconds = _fit(parts, checkpoint)
+        metrics = _test(parts) if options.test else {}
+        finished = True
+    finally:
+        for tracker in parts.trackers:
+            tracker.close(finished)
+    if not torch.isinf(torch.tensor(parts.checkpoints.best)):
+        metrics["val/bits_per_dim"] = parts.checkpoints.best
+    if parts.trainer.is_global_zero:
+        _summarise(parts, run_dir, metrics, seconds)
+    return metrics.get("val/bits_per_dim")
+
+
+def _prepare_process(options: RunOptions) -> None:
+    os.environ[configuration.RUN_DIR_VARIABLE] = (
+        options.run_dir
+    )  # for the processes that Lightning starts
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)  # it says which hardware it did not find
+    # Lightning's own use of torch
+    warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")
+    seed_everything(options.seed, workers=True, verbose=False)
+    torch.set_float32_matmul_precision(options.matmul_precision)
+
+
+def _build(config: DictConfig, run_dir: Path) -> Parts:
+    data = cast(LightningDataModule, configuration.build(config, "data"))
+    model = cast(AbstractLitModel, configuration.build(config, "model"))
+    callbacks = [
+        cast(Callback, configuration.build(config, f"callbacks.{name}"))
+        for name, node in config.callbacks.items()
+        if node is not None
+    ]
+    checkpoints = next(
+        (callback for callback in callbacks if isinstance(callback, Checkpoints)), None
+    )
+    if checkpoints is None:
+        raise ValueError("callbacks.checkpoints=null: every run keeps checkpoints")
+    trackers = [
+        cast(WandbTracker, configuration.build(config, f"logger.{name}"))
+        for name, node in config.logger.items()
+        if node is not None
+    ]
+    metrics_file = MetricsFile(run_dir / "metrics.csv")
+    make_trainer = cast(Callable[..., Trainer], configuration.build(config, "trainer"))
+    trainer = make_trainer(callbacks=callbacks, logger=[metrics_file, *trackers])
+    if HydraConfig.get().mode == RunMode.MULTIRUN and trainer.world_size > 1:
+        raise ValueError(
+            f"trainer.devices={config.trainer.devices}: every process would repeat the whole"
+            " multirun; use one device per job with -m, or a shell loop"
+        )
+    throughput = next((c for c in callbacks if isinstance(c, Throughput)), None)
+    return Parts(data, model, trainer, checkpoints, throughput, metrics_file, trackers)
+
+
+def _fit(parts: Parts, checkpoint: Path | None) -> float:
+    """Trains; returns the seconds it took.
+
+    A signal ends the process here: its state is in last.ckpt.
+    """
+    start = time.perf_counter()
+    trainer = parts.trainer
+    try:
+        trainer.fit(parts.model, datamodule=parts.data, ckpt_path=checkpoint, weights_only=True)
+    except Interrupted as interrupted:
+        _leave(interrupted, parts)
+    except FloatingPointError as error:
+        raise ValueError(str(error)) from error
+    except (ValueError, OSError) as error:
+        if trainer.global_step:  # not the user's
+            raise RuntimeError(f"training failed at step {trainer.global_step}") from error
+        raise ValueError(str(error)) from error
+    return time.perf_counter() - start
+
+
+def _leave(interrupted: Interrupted, parts: Parts) -> NoReturn:
+    requeue = interrupted.signum == signal.SIGUSR1 and "SLURM_JOB_ID" in os.environ
+    say(
+        f"stopped by {interrupted}; {parts.checkpoints.last_path} holds everything,"
+        " resume=auto goes on from it"
+    )
+    for tracker in parts.trackers:
+        tracker.close(finished=requeue)
+    if requeue and parts.trainer.is_global_zero:
+        requeue_slurm_job()
+    sys.exit(0 if requeue else 128 + interrupted.signum)
+
+
+def _test(parts: Parts) -> dict[str, float]:
+    """Measures the best checkpoint, or the last where nothing was validated; the metrics by name.
+
+    The weights are loaded into a new model: `trainer.test(ckpt_path=…)` would meet the callback
+    that keeps the averaged weights, outside of training.
+    """
+    kept = [
+        path
+        for path in (parts.checkpoints.best_path, parts.checkpoints.last_path)
+        if path.exists()
+    ]
+    if not parts.data.test_dataloader() or not kept:
+        say(
+            "no test: "
+            + ("no checkpoint was written" if not kept else "the data have no test images")
+        )
+        return {}
+    model = type(parts.model).load_from_checkpoint(kept[0], map_location="cpu", weights_only=True)
+    [metrics] = parts.trainer.test(model, datamodule=parts.data, verbose=False)
+    for tracker in parts.trackers:
+        tracker.upload_checkpoint(kept[0])
+    return dict(metrics)
+
+
+def _summarise(parts: Parts, run_dir: Path, metrics: dict[str, float], seconds: float) -> None:
+    table = summary_table(
+        run_dir,
+        metrics,
+        num_parameters=sum(p.numel() for p in parts.model.parameters() if p.requires_grad),
+        num_steps=parts.trainer.fit_loop.epoch_loop.global_step,
+        seconds=seconds,
+        images_per_second=parts.throughput.images_per_second if parts.throughput else None,
+    )
+    print_summary(table)

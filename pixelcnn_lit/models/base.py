@@ -30,6 +30,7 @@ from pixelcnn_lit.networks.conditions import (
     EmbeddingCondition,
     LabelCondition,
     NoCondition,
+    mix,
 )
 from pixelcnn_lit.networks.weight_norm import initialise
 
@@ -70,7 +71,7 @@ class AbstractLitModel(LightningModule, ABC):
         self.data_init = data_init
         height, width = image_size
         self.image_size = (height, width)
-        self.make_optimizer = optimizer or (lambda parameters: Adam(parameters, lr=1e-3))
+        self.make_optimizer = optimizer
         self.make_scheduler = scheduler
         self.metrics = nn.ModuleDict(
             {
@@ -144,14 +145,7 @@ class AbstractLitModel(LightningModule, ABC):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimizer, and the scheduler at every step."""
-        optimizer = self.make_optimizer(self.parameters())
-        if self.make_scheduler is None:
-            return optimizer
-        scheduler = self.make_scheduler(optimizer)
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
-        }
+        return optimization(self.parameters(), self.make_optimizer, self.make_scheduler)
 
     @torch.no_grad()
     def sample(
@@ -240,6 +234,55 @@ class AbstractLitModel(LightningModule, ABC):
         return self._batches(request, cond, batch_size, cached, on_row)
 
     @torch.no_grad()
+    def interpolate(
+        self,
+        first: Tensor,
+        second: Tensor,
+        num_steps: int,
+        *,
+        temperature: float = 1.0,
+        guidance: float = 1.0,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Draw images on the way from one condition to another.
+
+        Every step draws from the same random numbers, so that what changes along the way is the
+        condition's doing.
+
+        Args:
+            first: B conditions, as for :meth:`sample`: labels, embeddings or codes.
+            second: as many, of the same kind.
+            num_steps: at least 2; both ends are included.
+            temperature: as for :meth:`sample`.
+            guidance: as for :meth:`sample`.
+            generator: seeds the images; torch's global generator if None.
+
+        Returns:
+            uint8 levels (num_steps, B, C, H, W) on the model's device.
+
+        Raises:
+            ValueError: naming the argument, if one is out of range or of the wrong size.
+        """
+        ends = []
+        for end in (first, second):
+            self.condition.check(end, len(first))
+            with self._evaluating():
+                ends.append(self._network_cond(end.to(self.device), len(first)))
+        seed = int(torch.randint(2**62, (), generator=generator))
+        return torch.stack(
+            [
+                self.sample(
+                    len(first),
+                    cond,
+                    temperature=temperature,
+                    guidance=guidance,
+                    generator=torch.Generator().manual_seed(seed),
+                )
+                for cond in mix(ends[0], ends[1], num_steps)
+            ]
+        )
+
+    @torch.no_grad()
     def _batches(
         self,
         request: sampling.Request,
@@ -292,6 +335,22 @@ class AbstractLitModel(LightningModule, ABC):
             yield
         finally:
             self.train(was_training)
+
+
+def optimization(
+    parameters: Iterable[nn.Parameter],
+    make_optimizer: OptimizerFactory | None,
+    make_scheduler: SchedulerFactory | None,
+) -> OptimizerLRScheduler:
+    """The optimizer, Adam at 1e-3 if none is given, and the scheduler at every step."""
+    optimizer = make_optimizer(parameters) if make_optimizer else Adam(parameters, lr=1e-3)
+    if make_scheduler is None:
+        return optimizer
+    scheduler = make_scheduler(optimizer)
+    return {
+        "optimizer": optimizer,
+        "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
+    }
 
 
 def make_likelihood(

@@ -71,17 +71,22 @@ class AbstractNetwork(nn.Module, ABC):
         """What the layers read of the image; a network may add channels and pad to the right."""
         return x
 
-    def conds(self, cond: Tensor | None, canvas: Tensor) -> list[Tensor | None]:
+    def conds(self, cond: Tensor | None, x: Tensor) -> list[Tensor | None]:
         """The condition for every level, a map averaged down as the level is.
+
+        Args:
+            cond: as for :meth:`forward`; a map is as large as the image.
+            x: the images (B, C, H, W).
 
         Raises:
             ValueError: if the condition is missing, not expected, or of the wrong size.
         """
-        self._check_cond(cond, canvas)
+        self._check_cond(cond, x)
         if cond is None or cond.ndim == 2:
             return [cond] * self.num_hierarchies
-        missing = [canvas.shape[-1] - cond.shape[-1], canvas.shape[-2] - cond.shape[-2]]
-        levels: list[Tensor | None] = [F.pad(cond, (0, missing[0], 0, missing[1]))]
+        block = 2 ** (self.num_hierarchies - 1)
+        padding = (0, -x.shape[-1] % block, 0, -x.shape[-2] % block)
+        levels: list[Tensor | None] = [F.pad(cond, padding)]
         for _ in range(self.num_hierarchies - 1):
             assert levels[-1] is not None
             levels.append(F.avg_pool2d(levels[-1], 2))
@@ -99,7 +104,7 @@ class AbstractNetwork(nn.Module, ABC):
             and, if the network orders the colours, on its earlier colours.
         """
         canvas = self.canvas(x)
-        conds = self.conds(cond, canvas)
+        conds = self.conds(cond, x)
         params = self.horizontal(canvas, self.vertical(canvas, conds), conds)
         return params[..., : x.shape[-2], : x.shape[-1]]
 
@@ -113,18 +118,18 @@ class AbstractNetwork(nn.Module, ABC):
         canvas = self.canvas(x.new_zeros(x.shape))
         return Walk.begin(canvas, margin=margin, num_hierarchies=self.num_hierarchies)
 
-    def _check_cond(self, cond: Tensor | None, canvas: Tensor) -> None:
+    def _check_cond(self, cond: Tensor | None, x: Tensor) -> None:
         if (cond is None) != (self.cond_channels == 0):
             wanted = f"(B, {self.cond_channels})" if self.cond_channels else "none"
             got = "none" if cond is None else str(tuple(cond.shape))
             raise ValueError(f"cond: this network takes {wanted}, got {got}")
         if cond is None:
             return
-        expected = (canvas.shape[0], self.cond_channels)
-        if tuple(cond.shape[:2]) != expected or cond.ndim not in (2, 4):
+        vector = (x.shape[0], self.cond_channels)
+        if tuple(cond.shape) not in (vector, (*vector, *x.shape[2:])):
             raise ValueError(
-                f"cond of shape {tuple(cond.shape)}: this network takes {expected} "
-                f"or a map {(*expected, 'H', 'W')}"
+                f"cond of shape {tuple(cond.shape)}: this network takes {vector} "
+                f"or a map as large as the image, {(*vector, *x.shape[2:])}"
             )
 
 

@@ -162,14 +162,24 @@ def mix(first: Tensor, second: Tensor, num_steps: int) -> Tensor:
     """Interpolate between two conds, both ends included.
 
     Args:
-        first: (B, D), for instance one-hot labels or codes.
+        first: (B, D), for instance one-hot labels or codes, or a map (B, D, H, W).
         second: the same shape.
         num_steps: at least 2.
 
     Returns:
-        (num_steps, B, D).
+        (num_steps, B, D) or (num_steps, B, D, H, W).
+
+    Raises:
+        ValueError: if the shapes differ or there are too few steps.
     """
-    return torch.lerp(first, second, torch.linspace(0, 1, num_steps).to(first)[:, None, None])
+    if first.shape != second.shape:
+        raise ValueError(
+            f"second of shape {tuple(second.shape)}: that of first is {tuple(first.shape)}"
+        )
+    if num_steps < 2:
+        raise ValueError(f"num_steps={num_steps}: at least 2, the two ends")
+    shares = torch.linspace(0, 1, num_steps).to(first).view(-1, *[1] * first.ndim)
+    return torch.lerp(first, second, shares)
 
 
 def _check_shape(value: Tensor, num_images: int, size: int, *, maps: bool) -> None:

@@ -32,6 +32,7 @@ class PixelCNN(AbstractNetwork):
     Only the rows of a kernel that its mask leaves open are computed.
 
     Example:
+        >>> import torch
         >>> network = PixelCNN(3, 12, num_layers=1, num_filters=6, num_hidden=8)
         >>> network(torch.zeros(2, 3, 5, 7)).shape
         torch.Size([2, 12, 5, 7])

@@ -56,7 +56,7 @@ class CachedWalk(AbstractRasterWalk):
     def __init__(self, network: AbstractNetwork, x: Tensor, cond: Tensor | None) -> None:
         self.network = network
         self.x = x
-        self.conds = network.conds(cond, network.canvas(x))
+        self.conds = network.conds(cond, x)
         self.walk = network.begin_walk(x)
         self.features: list[list[tuple[Tensor, ...]]] = []
 

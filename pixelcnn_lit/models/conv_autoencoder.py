@@ -1,0 +1,114 @@
+"""The autoencoder of the usual kind, next to which a PixelCNN autoencoder is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from lightning import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torchmetrics import MeanMetric
+
+from pixelcnn_lit.images import rescale
+from pixelcnn_lit.models.base import Batch, OptimizerFactory, SchedulerFactory, optimization
+from pixelcnn_lit.networks.conditions import mix
+from pixelcnn_lit.networks.encoder import ConvAutoencoder
+
+
+class LitConvAutoencoder(LightningModule):
+    """A convolutional encoder and a deconvolutional decoder, trained on the squared error.
+
+    Source: van den Oord et al. (2016b), §3.3, the middle column of figure 6. It has the encoder of
+    :class:`~pixelcnn_lit.models.autoencoder.LitPixelCNNAutoencoder` but no likelihood: its images
+    are the mean of all that fit the code, hence blurred, and bits/dim are not defined.
+
+    Args:
+        channels: colours of an image, C.
+        num_levels: levels of a colour.
+        image_size: [H, W].
+        latent_dim: length of the code.
+        num_encoder_filters: see :class:`~pixelcnn_lit.networks.encoder.ConvEncoder`; the decoder
+            has as many.
+        optimizer: makes the optimizer from the parameters; Adam at 1e-3 if None.
+        scheduler: makes the learning-rate scheduler from the optimizer, stepped at every step.
+
+    Raises:
+        ValueError: naming the argument, if one is out of range.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        num_levels: int,
+        image_size: Sequence[int],
+        *,
+        latent_dim: int = 10,
+        num_encoder_filters: int = 64,
+        optimizer: OptimizerFactory | None = None,
+        scheduler: SchedulerFactory | None = None,
+    ) -> None:
+        image_size = list(image_size)
+        super().__init__()
+        self.num_levels = num_levels
+        self.network = ConvAutoencoder(channels, image_size, latent_dim, num_encoder_filters)
+        self.make_optimizer = optimizer
+        self.make_scheduler = scheduler
+        self.metrics = nn.ModuleDict({"val": MeanMetric(), "test": MeanMetric()})
+        self.save_hyperparameters(ignore=["optimizer", "scheduler"])
+
+    def squared_error(self, images: Tensor) -> Tensor:
+        """Mean squared error of the reconstruction of each image.
+
+        Args:
+            images: uint8 levels (B, C, H, W).
+
+        Returns:
+            (B,), in units of [-1, 1]: black against white is 4.
+        """
+        x = rescale(images, self.num_levels)
+        return (self.network(x) - x).square().flatten(1).mean(1)
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Codes (B, latent_dim) of uint8 levels (B, C, H, W), without gradients."""
+        with torch.no_grad():
+            return self.network.encoder(rescale(images.to(self.device), self.num_levels))
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """The one image of each code (B, latent_dim), as uint8 levels (B, C, H, W)."""
+        with torch.no_grad():
+            x = self.network.decoder(codes.to(self.device))
+        top = self.num_levels - 1
+        return ((x + 1) * (top / 2)).round().clamp(0, top).to(torch.uint8)
+
+    def interpolate(self, first: Tensor, second: Tensor, num_steps: int) -> Tensor:
+        """The images on the way from codes to others, (num_steps, B, C, H, W).
+
+        Raises:
+            ValueError: if the shapes differ or there are too few steps.
+        """
+        return torch.stack([self.decode(codes) for codes in mix(first, second, num_steps)])
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """The loss, the mean squared error of the batch."""
+        loss = self.squared_error(batch["image"]).mean()
+        size = len(batch["image"])
+        self.log("train/mse", loss.detach(), batch_size=size, prog_bar=True)
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Count the batch into ``val/mse``."""
+        self._measure("val", batch)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """Count the batch into ``test/mse``."""
+        self._measure("test", batch)
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """The optimizer, and the scheduler at every step."""
+        return optimization(self.parameters(), self.make_optimizer, self.make_scheduler)
+
+    def _measure(self, stage: str, batch: Batch) -> None:
+        metric = self.metrics[stage]
+        metric.update(self.squared_error(batch["image"]))  # type: ignore[operator]
+        self.log(f"{stage}/mse", metric, on_step=False, on_epoch=True, prog_bar=True)  # type: ignore[arg-type]

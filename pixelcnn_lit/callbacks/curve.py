@@ -50,8 +50,12 @@ def read_metric(path: Path, name: str) -> dict[int, float]:
     return {int(row["step"]): float(row[name]) for row in rows}
 
 
-def smooth(values: list[float], weight: float = 0.9) -> list[float]:
-    """The exponential average of a noisy curve, corrected for its start as Adam's moments are."""
+def smooth(values: list[float]) -> list[float]:
+    """The exponential average of a noisy curve, corrected for its start as Adam's moments are.
+
+    It looks back over ten values, or less where the curve is short.
+    """
+    weight = min(0.9, max(0.0, 1 - 10 / max(len(values), 1)))
     average, smoothed = 0.0, []
     for count, value in enumerate(values, start=1):
         average = weight * average + (1 - weight) * value

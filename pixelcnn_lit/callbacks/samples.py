@@ -16,6 +16,9 @@ from pixelcnn_lit.images import image_grid
 from pixelcnn_lit.models import AbstractLitModel
 
 
+MIN_WIDTH = 640  # pixels of a picture, so that 8×8 images can be seen
+
+
 @runtime_checkable
 class PictureLogger(Protocol):
     """A logger that also takes pictures."""
@@ -116,7 +119,8 @@ class SampleGrid(Callback):
             number = 2 * self.num_rows * num_columns
             cond = None if key is None else batch[key][torch.arange(number) % len(batch[key])]
             images = self._draw(model, number, cond)
-        return image_grid(images, model.likelihood.num_levels, num_columns=num_columns)
+        picture = image_grid(images, model.likelihood.num_levels, num_columns=num_columns)
+        return enlarge(picture, MIN_WIDTH)
 
     def _draw(self, model: AbstractLitModel, number: int, cond: Tensor | None) -> Tensor:
         generator = torch.Generator(model.device).manual_seed(self.seed)
@@ -127,6 +131,12 @@ class SampleGrid(Callback):
             return False
         epoch = trainer.current_epoch + 1
         return epoch % self.every_n_epochs == 0 or epoch == trainer.max_epochs
+
+
+def enlarge(picture: Tensor, width: int) -> Tensor:
+    """Repeats the pixels of a small picture (height, width, 3) up to about ``width`` of them."""
+    factor = max(1, width // picture.shape[1])
+    return picture.repeat_interleave(factor, 0).repeat_interleave(factor, 1)
 
 
 def choose_per_class(labels: Tensor, num_classes: int, num_each: int) -> Tensor:

@@ -1,0 +1,83 @@
+# The commands of pixelcnn-lit. Everything is set up on the first call and nothing on the second.
+
+VARIANT ?= pp
+DATA ?= digits
+SIZE ?= small
+ARGS ?=
+PYTHON3 ?= python3
+
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+INSTALLED := $(VENV)/.installed
+# one thread per test process: the small arrays of the tests gain nothing from more
+PYTEST := OMP_NUM_THREADS=1 $(PYTHON) -m pytest
+
+.DEFAULT_GOAL := help
+.PHONY: help install check format test test-all smoke train sample evaluate sweep slurm mutants clean
+
+help: ## This list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' \
+	  | awk -F '\t' '{ printf "  \033[1m%-10s\033[0m %s\n", $$1, $$2 }'
+
+install: $(INSTALLED) ## Create .venv with everything pinned (all other commands do it when needed)
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON3) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "pixelcnn-lit needs Python 3.11 or newer; $(PYTHON3) is $$($(PYTHON3) --version 2>&1)." \
+	       "Name another one: make PYTHON3=/path/to/python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	@$(PYTHON) -c '' 2>/dev/null || $(PYTHON3) -m venv --clear $(VENV)
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check uv
+	UV_FIND_LINKS="$(PIP_FIND_LINKS)" VIRTUAL_ENV="$(CURDIR)/$(VENV)" \
+	  $(VENV)/bin/uv pip install --quiet -e '.[dev]' -c constraints.txt
+	@touch $@
+
+check: $(INSTALLED) ## Lint, formatting and types
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/pyright
+
+format: $(INSTALLED) ## Let ruff repair what it can
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+test: $(INSTALLED) ## All tests but the slow ones
+	$(PYTEST) -m "not slow and not network" $(ARGS)
+
+test-all: $(INSTALLED) ## All tests, the slow ones included (SLURM's need slurm-wlm and munge, and root)
+	$(PYTEST) -m "not network" $(ARGS)
+
+smoke: $(INSTALLED) ## A tiny run from start to end, under a minute
+	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && \
+	  WANDB_MODE=offline $(PYTHON) -m pixelcnn_lit.train model=$(VARIANT) data=digits trainer=cpu \
+	  run_dir=$$folder/run trainer.max_epochs=1 trainer.limit_train_batches=10 \
+	  trainer.limit_val_batches=1 trainer.limit_test_batches=1 callbacks.samples.num_rows=1 $(ARGS) && \
+	  test -s $$folder/run/checkpoints/best.ckpt && test -s $$folder/run/samples/epoch=000.png && \
+	  grep -q test/bits_per_dim $$folder/run/metrics.csv && echo "smoke: all there"
+
+train: $(INSTALLED) ## VARIANT=pp|gated|pixelcnn|autoencoder DATA=digits|… SIZE=small|paper EXPERIMENT=… ARGS="…"
+ifdef EXPERIMENT
+	$(PYTHON) -m pixelcnn_lit.train experiment=$(EXPERIMENT) $(ARGS)
+else
+	$(PYTHON) -m pixelcnn_lit.train model=$(VARIANT) data=$(DATA) size=$(SIZE) $(ARGS)
+endif
+
+sample: $(INSTALLED) ## RUN=runs/… ARGS="…": draw images from the best checkpoint of a run
+	$(PYTHON) -m pixelcnn_lit.sample $(if $(RUN),checkpoint=$(RUN)/checkpoints/best.ckpt) $(ARGS)
+
+evaluate: $(INSTALLED) ## RUN=runs/… ARGS="…": bits/dim of the best checkpoint of a run
+	$(PYTHON) -m pixelcnn_lit.evaluate $(if $(RUN),checkpoint=$(RUN)/checkpoints/best.ckpt) $(ARGS)
+
+sweep: $(INSTALLED) ## SWEEP=pp_architecture [OFFLINE=1] [COUNT=4] ARGS="…": many runs, ranked
+	$(PYTHON) -m pixelcnn_lit.sweep sweep=$(or $(SWEEP),pp_architecture) \
+	  offline=$(if $(OFFLINE),true,false) $(if $(COUNT),count=$(COUNT)) $(ARGS)
+
+slurm: $(INSTALLED) ## VARIANT=pp NODES=4 GPUS=8 ARGS="…": submit a multi-node run
+	slurm/submit --variant $(VARIANT) --data $(DATA) --size $(SIZE) \
+	  --nodes $(or $(NODES),1) --gpus $(or $(GPUS),1) -- $(ARGS)
+
+mutants: $(INSTALLED) ## Plant classic PixelCNN bugs; the tests must catch every one
+	$(PYTHON) tests/mutants.py $(ARGS)
+
+clean: ## Remove .venv and caches; runs/ stays
+	rm -rf $(VENV) *.egg-info .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,164 @@
+"""Pictures of what an autoencoder keeps of an image."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import cast
+
+import torch
+from einops import rearrange
+from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities.types import STEP_OUTPUT
+from PIL import Image
+from torch import Tensor
+
+from pixelcnn_lit.callbacks.samples import MIN_WIDTH, PictureLogger, enlarge
+from pixelcnn_lit.images import image_grid
+from pixelcnn_lit.models import LitConvAutoencoder, LitPixelCNNAutoencoder
+
+
+class Reconstructions(Callback):
+    """Saves ``reconstructions/epoch=NNN.png`` with the averaged weights, on rank 0.
+
+    From the top: ``num_images`` validation images; ``num_draws`` rows of images drawn from their
+    codes; and ``num_pairs`` rows that each lead from one of the images to another, with draws from
+    the codes between theirs (van den Oord et al. 2016b, figures 6 and 5). No use is made of
+    torch's global random numbers, so that a run with pictures and one without train alike.
+
+    Args:
+        num_images: columns; at least 4.
+        num_draws: rows of draws. One for an autoencoder whose decoder draws nothing.
+        num_pairs: rows of interpolations, at most half of ``num_images``.
+        every_n_epochs: how often; the last epoch is always drawn.
+        seed: the draws of different epochs start from the same random numbers, so that they can be
+            compared.
+    """
+
+    def __init__(
+        self,
+        num_images: int = 8,
+        num_draws: int = 3,
+        num_pairs: int = 3,
+        every_n_epochs: int = 10,
+        seed: int = 0,
+    ) -> None:
+        for name, value, least in [
+            ("num_images", num_images, 4),
+            ("num_draws", num_draws, 1),
+            ("num_pairs", num_pairs, 0),
+            ("every_n_epochs", every_n_epochs, 1),
+        ]:
+            if value < least:
+                raise ValueError(
+                    f"callbacks.reconstructions.{name}={value}: must be {least} or more"
+                )
+        if 2 * num_pairs > num_images:
+            raise ValueError(
+                f"callbacks.reconstructions.num_pairs={num_pairs}: num_images={num_images} has"
+                f" {num_images // 2} pairs"
+            )
+        self.num_images = num_images
+        self.num_draws = num_draws
+        self.num_pairs = num_pairs
+        self.every_n_epochs = every_n_epochs
+        self.seed = seed
+        self._seen: list[Tensor] = []
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: STEP_OUTPUT,
+        batch: dict[str, Tensor],
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Keeps the first images."""
+        if self._is_due(trainer) and sum(map(len, self._seen)) < self.num_images:
+            self._seen.append(batch["image"])
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draws while the averaged weights are still in place."""
+        if not self._seen:
+            return
+        images = torch.cat(self._seen)[: self.num_images]
+        self._seen = []
+        model = cast(LitPixelCNNAutoencoder | LitConvAutoencoder, pl_module)
+        picture = self.picture(model, images)
+        folder = Path(trainer.default_root_dir) / "reconstructions"
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"epoch={trainer.current_epoch:03d}.png"
+        Image.fromarray(picture.cpu().numpy()).save(path)
+        for logger in trainer.loggers:
+            if isinstance(logger, PictureLogger):
+                logger.log_picture("reconstructions", picture, trainer.global_step)
+
+    def picture(
+        self, model: LitPixelCNNAutoencoder | LitConvAutoencoder, images: Tensor
+    ) -> Tensor:
+        """The grid.
+
+        Args:
+            model: encodes and draws.
+            images: uint8 levels (N, C, H, W).
+
+        Returns:
+            uint8 picture (height, width, 3).
+        """
+        generator = torch.Generator().manual_seed(self.seed)
+        images = images.to(model.device)
+        draws = draw_each(model, images, self.num_draws, generator)
+        between = self._interpolations(model, images, generator)
+        tiles = torch.cat([images, *draws, between])
+        num_levels = cast(int, model.hparams["num_levels"])
+        return enlarge(image_grid(tiles, num_levels, num_columns=len(images)), MIN_WIDTH)
+
+    def _interpolations(
+        self,
+        model: LitPixelCNNAutoencoder | LitConvAutoencoder,
+        images: Tensor,
+        generator: torch.Generator,
+    ) -> Tensor:
+        """Row after row: an image, draws on the way, another image."""
+        num_pairs = min(self.num_pairs, len(images) // 2)
+        num_steps = len(images) - 2
+        if num_steps < 2:
+            return images[:0]
+        first, second = images[0 : 2 * num_pairs : 2], images[1 : 2 * num_pairs : 2]
+        codes = model.encode(first), model.encode(second)
+        if isinstance(model, LitConvAutoencoder):
+            steps = model.interpolate(*codes, num_steps)
+        else:
+            steps = model.interpolate(*codes, num_steps, generator=generator)
+        return rearrange(torch.cat([first[None], steps, second[None]]), "s n ... -> (n s) ...")
+
+    def _is_due(self, trainer: Trainer) -> bool:
+        if trainer.state.fn != "fit" or trainer.sanity_checking or not trainer.is_global_zero:
+            return False
+        epoch = trainer.current_epoch + 1
+        return epoch % self.every_n_epochs == 0 or epoch == trainer.max_epochs
+
+
+def draw_each(
+    model: LitPixelCNNAutoencoder | LitConvAutoencoder,
+    images: Tensor,
+    num_draws: int,
+    generator: torch.Generator,
+) -> Tensor:
+    """Images drawn from the codes of others.
+
+    Args:
+        model: encodes and draws.
+        images: uint8 levels (N, C, H, W).
+        num_draws: for each image; a decoder that draws nothing gives the same again.
+        generator: seeds the draws.
+
+    Returns:
+        uint8 levels (num_draws, N, C, H, W).
+    """
+    codes = model.encode(images).repeat(num_draws, 1)
+    if isinstance(model, LitConvAutoencoder):
+        drawn = model.decode(codes)
+    else:
+        drawn = model.decode(codes, generator=generator)
+    return drawn.unflatten(0, (num_draws, len(images)))

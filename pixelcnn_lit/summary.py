@@ -31,19 +31,22 @@ def summary_table(
     table.add_column(style="bold")
     table.add_column(overflow="fold")
     for stage in ("test", "val"):
-        if f"{stage}/bits_per_dim" in metrics:
-            table.add_row(f"{stage} bits/dim", f"{metrics[f'{stage}/bits_per_dim']:.4f}")
+        for metric, unit in {"bits_per_dim": "bits/dim", "mse": "squared error"}.items():
+            if f"{stage}/{metric}" in metrics:
+                table.add_row(f"{stage} {unit}", f"{metrics[f'{stage}/{metric}']:.4f}")
     table.add_row("parameters", f"{num_parameters:,}")
     speed = f", {images_per_second:,.0f} images/s" if images_per_second else ""
     table.add_row("training", f"{num_steps:,} steps in {duration(seconds)}{speed}")
     table.add_section()
-    for name, file in {
-        "weights": "checkpoints/best.ckpt",
-        "numbers": "metrics.csv",
-        "curve": "nll_curve.png",
-        "samples": _newest(run_dir / "samples"),
-        "configuration": "config.yaml",
-    }.items():
+    for name, file in [
+        ("weights", "checkpoints/best.ckpt"),
+        ("numbers", "metrics.csv"),
+        ("curve", "nll_curve.png"),
+        ("curve", "mse_curve.png"),
+        ("samples", _newest(run_dir / "samples")),
+        ("reconstructions", _newest(run_dir / "reconstructions")),
+        ("configuration", "config.yaml"),
+    ]:
         if file and (run_dir / file).exists():
             table.add_row(name, str(run_dir / file))
     table.add_section()

@@ -87,7 +87,12 @@ class MetricsFile(Logger):
         """Drops the rows after ``step`` optimizer steps, which a resumed run will write again."""
         rows = self._read()
         self._write(
-            [row for row in rows if int(row["step"]) < step and not row.get("test/bits_per_dim")]
+            [
+                row
+                for row in rows
+                if int(row["step"]) < step
+                and not any(value for name, value in row.items() if name.startswith("test/"))
+            ]
         )
 
     def _read(self) -> list[dict[str, str]]:
@@ -259,7 +264,8 @@ class WandbTracker(Logger):
         )
         run.define_metric("trainer/global_step")
         run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
-        run.define_metric("val/bits_per_dim", summary="min,last")
+        for metric in ("val/bits_per_dim", "val/mse"):
+            run.define_metric(metric, summary="min,last")
         return run
 
     def _guard(self, call: Callable[[], object]) -> None:

@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NoReturn, cast
+from typing import NoReturn, cast
 
 import torch
 from hydra.core.hydra_config import HydraConfig
@@ -24,31 +24,10 @@ from pixelcnn_lit.callbacks import Checkpoints, Interrupted, Throughput
 from pixelcnn_lit.checkpoints import global_step
 from pixelcnn_lit.models import AbstractLitModel
 from pixelcnn_lit.run_folder import checkpoint_to_resume, open_run_dir
+from pixelcnn_lit.run_options import RunOptions
 from pixelcnn_lit.slurm import requeue_slurm_job
 from pixelcnn_lit.summary import print_summary, summary_table
 from pixelcnn_lit.tracking import MetricsFile, WandbTracker, say
-
-
-@dataclass(frozen=True)
-class RunOptions:
-    """The options of a run that belong to none of its parts.
-
-    Args:
-        seed: of the initial weights, the data order and dropout.
-        run_dir: where everything of the run is kept.
-        resume: null for a new run, "auto" for the newest sound checkpoint in ``run_dir`` if there
-            is one, or the path of a checkpoint.
-        test: measure the best checkpoint on the test images at the end.
-        compile: torch.compile the network.
-        matmul_precision: of float32 matrix products on a GPU; "high" is TF32.
-    """
-
-    seed: int
-    run_dir: str
-    resume: str | None
-    test: bool
-    compile: bool
-    matmul_precision: Literal["highest", "high", "medium"]
 
 
 @dataclass(frozen=True)
@@ -103,10 +82,10 @@ def train(config: DictConfig) -> float | None:
         for tracker in parts.trackers:
             tracker.close(finished)
     if not torch.isinf(torch.tensor(parts.checkpoints.best)):
-        metrics["val/bits_per_dim"] = parts.checkpoints.best
+        metrics[parts.checkpoints.monitor] = parts.checkpoints.best
     if parts.trainer.is_global_zero:
         _summarise(parts, run_dir, metrics, seconds)
-    return metrics.get("val/bits_per_dim")
+    return metrics.get(parts.checkpoints.monitor)
 
 
 def _prepare_process(options: RunOptions) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from typing import Literal
 
 import matplotlib
 from lightning import Callback, LightningModule, Trainer
@@ -11,14 +12,27 @@ from matplotlib.figure import Figure
 
 matplotlib.use("agg")
 
+CURVES = {
+    "bits_per_dim": ("nll_curve.png", "bits/dim"),
+    "mse": ("mse_curve.png", "mean squared error"),
+}
+
 
 class LearningCurve(Callback):
-    """Draws ``nll_curve.png`` from ``metrics.csv``, so that a resumed run shows all of it."""
+    """Draws ``nll_curve.png`` from ``metrics.csv``, so that a resumed run shows all of it.
 
-    def __init__(self, every_n_epochs: int = 1) -> None:
+    Args:
+        every_n_epochs: how often.
+        metric: what is drawn, without its stage; the file is ``mse_curve.png`` for "mse".
+    """
+
+    def __init__(
+        self, every_n_epochs: int = 1, metric: Literal["bits_per_dim", "mse"] = "bits_per_dim"
+    ) -> None:
         if every_n_epochs < 1:
             raise ValueError(f"callbacks.curve.every_n_epochs={every_n_epochs}: must be 1 or more")
         self.every_n_epochs = every_n_epochs
+        self.metric = metric
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Redraws at the end of every ``every_n_epochs``-th epoch."""
@@ -35,10 +49,11 @@ class LearningCurve(Callback):
         for logger in trainer.loggers:
             logger.save()
         folder = Path(trainer.default_root_dir)
-        train = read_metric(folder / "metrics.csv", "train/bits_per_dim")
-        val = read_metric(folder / "metrics.csv", "val/bits_per_dim")
+        train = read_metric(folder / "metrics.csv", f"train/{self.metric}")
+        val = read_metric(folder / "metrics.csv", f"val/{self.metric}")
         if train or val:
-            learning_curve(train, val).savefig(folder / "nll_curve.png", dpi=150)
+            file, unit = CURVES[self.metric]
+            learning_curve(train, val, unit).savefig(folder / file, dpi=150)
 
 
 def read_metric(path: Path, name: str) -> dict[int, float]:
@@ -63,12 +78,13 @@ def smooth(values: list[float]) -> list[float]:
     return smoothed
 
 
-def learning_curve(train: dict[int, float], val: dict[int, float]) -> Figure:
-    """Train and validation bits/dim over the steps.
+def learning_curve(train: dict[int, float], val: dict[int, float], unit: str) -> Figure:
+    """Train and validation bits/dim, or another metric, over the steps.
 
     Args:
-        train: bits/dim of training batches by step; drawn faint, and smoothed on top.
-        val: bits/dim of validations by step; the best one is marked.
+        train: of training batches by step; drawn faint, and smoothed on top.
+        val: of validations by step; the best one is marked.
+        unit: what the numbers are.
     """
     figure = Figure(figsize=(7, 4.2), layout="constrained")
     axes = figure.subplots()
@@ -101,7 +117,7 @@ def learning_curve(train: dict[int, float], val: dict[int, float]) -> Figure:
     margin = 0.1 * (high - low) or 0.1
     axes.set_ylim(low - 1.5 * margin, high + margin)
     axes.set_xlabel("step")
-    axes.set_ylabel("bits/dim")
+    axes.set_ylabel(unit)
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import Tensor
-from variants import Case, Options, cases, network_inputs, random_images
+from variants import OPTIONS, Case, Options, case_of, cases, network_inputs, random_images
 
 from pixelcnn_lit.models import AbstractLitModel
 
@@ -85,23 +85,9 @@ def test_nothing_but_the_past_moves_the_parameters_at_any_size(case: Case, size:
     assert slopes[~past(model, positions, model.image_shape)].max() == 0
 
 
-VARIED = [
-    ("pp", {"receptive_field_dims": [4, 5], "num_hierarchies": 3, "weight_norm": False}),
-    ("pp", {"resnet_activation": "elu", "num_resnet": 2, "dropout": 0.0}),
-    ("pp", {"resnet_activation": "relu", "num_hierarchies": 1}),
-    ("gated", {"first_kernel_size": 5, "kernel_size": 5}),
-    ("gated", {"first_kernel_size": 3, "num_layers": 1}),
-    ("pixelcnn", {"first_kernel_size": 3, "kernel_size": 7, "activation": "prelu"}),
-]
-
-
-@pytest.mark.parametrize(("name", "options"), VARIED, ids=str)
+@pytest.mark.parametrize(("name", "options"), OPTIONS, ids=str)
 def test_nothing_but_the_past_moves_the_parameters_under_any_option(name: str, options: Options):
-    [case] = [
-        case
-        for case in cases(likelihoods=["softmax"], channels=[3], conditionings=["none"])
-        if case.variant.name == name
-    ]
+    case = case_of(name)
     model = case.build((7, 6), **options)
     positions = some_positions(7, 6)
     slopes = jacobian(model, *inputs(case, model), positions)

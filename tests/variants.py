@@ -14,6 +14,7 @@ from pixelcnn_lit.models import (
     AbstractLitModel,
     LitGatedPixelCNN,
     LitPixelCNN,
+    LitPixelCNNAutoencoder,
     LitPixelCNNPP,
 )
 from pixelcnn_lit.networks.weight_norm import initialise
@@ -48,6 +49,7 @@ PIXELCNN: Options = {"num_layers": 2, "num_filters": 6, "num_hidden": 8}
 PLAIN: Options = {"num_layers": 2, "num_filters": 7, "num_hidden": 6, "bottleneck": False}
 GATED: Options = {"num_layers": 3, "num_filters": 7, "num_hidden": 9}
 PP: Options = {"num_resnet": 1, "num_hierarchies": 2, "num_filters": 6}
+CODE: Options = {"decoder": "gated", "latent_dim": 4, "num_encoder_filters": 3}
 FAR: Options = {"num_layers": 15, "num_filters": 3, "num_hidden": 3}
 
 VARIANTS = [
@@ -61,6 +63,7 @@ VARIANTS = [
     ),
     Variant("gated", LitGatedPixelCNN, GATED, FAR),
     Variant("pp", LitPixelCNNPP, PP, {"num_resnet": 3, "num_hierarchies": 3, "num_filters": 3}),
+    Variant("autoencoder", LitPixelCNNAutoencoder, GATED | CODE, FAR, conditionings=("code",)),
 ]
 
 
@@ -139,3 +142,22 @@ def network_inputs(
 ) -> tuple[Tensor, Tensor | None]:
     """What the network makes its parameters from."""
     return rescale(images, model.likelihood.num_levels), model.condition(cond)
+
+
+OPTIONS: list[tuple[str, Options]] = [
+    ("pp", {"receptive_field_dims": [4, 5], "num_hierarchies": 3, "weight_norm": False}),
+    ("pp", {"resnet_activation": "elu", "num_resnet": 2, "dropout": 0.0}),
+    ("pp", {"resnet_activation": "relu", "num_hierarchies": 1}),
+    ("gated", {"first_kernel_size": 5, "kernel_size": 5}),
+    ("gated", {"first_kernel_size": 3, "num_layers": 1}),
+    ("pixelcnn", {"first_kernel_size": 3, "kernel_size": 7, "activation": "prelu"}),
+    ("autoencoder", PP | {"decoder": "pp", "num_layers": None, "num_hidden": None}),
+    ("autoencoder", {"decoder": "pixelcnn", "bottleneck": False}),
+]
+"""Options beyond each variant's tiny ones, by the name of the variant."""
+
+
+def case_of(name: str) -> Case:
+    """The variant of that name, its network ordering three colours."""
+    [variant] = [variant for variant in VARIANTS if variant.name == name]
+    return Case(variant, "softmax", 3, variant.conditionings[0])

@@ -1,0 +1,168 @@
+"""Draws what two autoencoders keep of test images, side by side.
+
+`python -m pixelcnn_lit.reconstruct autoencoder=RUN baseline=RUN data=digits out=FILE` makes the
+picture of van den Oord et al. (2016b), figure 6. From left to right: the image, its reconstruction
+by an autoencoder trained on the squared error, and several images that the PixelCNN autoencoder
+draws from its code.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeVar, cast
+
+import torch
+from einops import rearrange
+from omegaconf import DictConfig
+from PIL import Image
+from torch import Tensor
+
+from pixelcnn_lit import configuration
+from pixelcnn_lit.callbacks.reconstructions import draw_each
+from pixelcnn_lit.callbacks.samples import MIN_WIDTH, enlarge
+from pixelcnn_lit.checkpoints import global_step
+from pixelcnn_lit.data.abstract import AbstractImageDataModule
+from pixelcnn_lit.images import image_grid
+from pixelcnn_lit.models import LitConvAutoencoder, LitPixelCNNAutoencoder
+from pixelcnn_lit.models.base import Batch
+
+Model = TypeVar("Model", LitPixelCNNAutoencoder, LitConvAutoencoder)
+
+
+@dataclass(frozen=True)
+class ReconstructOptions:
+    """What conf/reconstruct.yaml has beside the data.
+
+    Args:
+        autoencoder: run folder or checkpoint of a LitPixelCNNAutoencoder.
+        baseline: run folder or checkpoint of a LitConvAutoencoder.
+        out: picture file to write.
+        num_images: rows, the first test images.
+        num_draws: images drawn for each.
+        seed: of the draws.
+        device: where to compute.
+    """
+
+    autoencoder: str
+    baseline: str
+    out: str
+    num_images: int
+    num_draws: int
+    seed: int
+    device: Literal["cpu", "cuda"]
+
+
+def reconstruct(config: DictConfig) -> None:
+    """Writes the picture.
+
+    Raises:
+        ValueError: naming the option, if one is out of range, a checkpoint is none of its model or
+            does not fit the data.
+    """
+    options = configuration.read_options(ReconstructOptions, config)
+    for name in ("num_images", "num_draws"):
+        if config[name] < 1:
+            raise ValueError(f"{name}={config[name]}: must be 1 or more")
+    autoencoder = read_model("autoencoder", options.autoencoder, LitPixelCNNAutoencoder)
+    baseline = read_model("baseline", options.baseline, LitConvAutoencoder)
+    data = cast(AbstractImageDataModule, configuration.build(config, "data"))
+    for name, model in [("autoencoder", autoencoder), ("baseline", baseline)]:
+        check_fits(name, model, data)
+    images = first_images(data, options.num_images)
+    generator = torch.Generator().manual_seed(options.seed)
+    picture = three_columns(
+        autoencoder.to(options.device),
+        baseline.to(options.device),
+        images.to(options.device),
+        options.num_draws,
+        generator,
+    )
+    out = Path(options.out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(picture.cpu().numpy()).save(out)
+    print(f"{out}: image | squared error | {options.num_draws} draws")
+
+
+def three_columns(
+    autoencoder: LitPixelCNNAutoencoder,
+    baseline: LitConvAutoencoder,
+    images: Tensor,
+    num_draws: int,
+    generator: torch.Generator,
+) -> Tensor:
+    """The picture, a row for every image.
+
+    Args:
+        autoencoder: draws the third column.
+        baseline: reconstructs the second.
+        images: uint8 levels (N, C, H, W).
+        num_draws: images drawn for each.
+        generator: seeds the draws.
+
+    Returns:
+        uint8 picture (height, width, 3).
+    """
+    drawn = draw_each(autoencoder, images, num_draws, generator)
+    columns = torch.cat([images[None], draw_each(baseline, images, 1, generator), drawn])
+    tiles = rearrange(columns, "column row ... -> (row column) ...")
+    num_levels = autoencoder.likelihood.num_levels
+    return enlarge(image_grid(tiles, num_levels, num_columns=2 + num_draws), MIN_WIDTH)
+
+
+def read_model(option: str, path: str, model_class: type[Model]) -> Model:
+    """The model of a run folder's best checkpoint, or of a checkpoint.
+
+    Raises:
+        ValueError: naming ``option``, if there is none, or one of another model.
+    """
+    file = Path(path) / "checkpoints" / "best.ckpt" if Path(path).is_dir() else Path(path)
+    if global_step(file) is None:
+        raise ValueError(
+            f"{option}={path}: no run folder with checkpoints/best.ckpt, nor a checkpoint"
+        )
+    checkpoint = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+    arguments = inspect.signature(model_class).parameters.keys() - {"optimizer", "scheduler"}
+    if checkpoint["hyper_parameters"].keys() != arguments:
+        raise ValueError(f"{option}={path}: not the checkpoint of a {model_class.__name__}")
+    return model_class.load_from_checkpoint(file, map_location="cpu", weights_only=True).eval()
+
+
+def check_fits(
+    option: str, model: LitPixelCNNAutoencoder | LitConvAutoencoder, data: AbstractImageDataModule
+) -> None:
+    """Refuses a model of other images than the data hold.
+
+    Raises:
+        ValueError: naming both.
+    """
+    for name in ("channels", "num_levels", "image_size"):
+        if model.hparams[name] != getattr(data, name):
+            raise ValueError(
+                f"data.{name}={getattr(data, name)}: {option} was trained with"
+                f" {name}={model.hparams[name]}"
+            )
+
+
+def first_images(data: AbstractImageDataModule, num_images: int) -> Tensor:
+    """The first test images, uint8 levels (N, C, H, W).
+
+    Raises:
+        ValueError: if there are no test images.
+    """
+    data.prepare_data()
+    data.setup("test")
+    images: list[Tensor] = []
+    for batch in cast(Iterable[Batch], data.test_dataloader()):
+        images.append(batch["image"])
+        if sum(map(len, images)) >= num_images:
+            break
+    if not images:
+        raise ValueError("data: this data set has no test images")
+    return torch.cat(images)[:num_images]
+
+
+if __name__ == "__main__":
+    configuration.run(reconstruct, "reconstruct", ReconstructOptions)

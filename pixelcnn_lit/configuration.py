@@ -31,7 +31,7 @@ RUN_DIR_VARIABLE = "PIXELCNN_LIT_RUN_DIR"
 Options = TypeVar("Options")
 
 
-def run(task: Callable[[DictConfig], object], config_name: str) -> None:
+def run(task: Callable[[DictConfig], object], config_name: str, options_type: type) -> None:
     """Runs ``task`` on what the command line asks for; the body of every entry point.
 
     A mistake of the user ends the process with status 2 and one line on stderr. HYDRA_FULL_ERROR=1
@@ -40,29 +40,32 @@ def run(task: Callable[[DictConfig], object], config_name: str) -> None:
     Args:
         task: gets the composed and checked configuration.
         config_name: file in conf/, without its ending.
+        options_type: dataclass of the options at the top of that file.
     """
     register_resolvers()
     multirun = {"-m", "--multirun"} & set(sys.argv)
     try:
         if not any(argument.startswith("-") for argument in sys.argv[1:]):
-            check(compose_config(config_name, sys.argv[1:]))
-
-        def checked_task(config: DictConfig) -> object:
-            if multirun:
-                check(config)
-            return task(config)
-
-        hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=config_name)(
-            checked_task
-        )()
+            check(compose_config(config_name, sys.argv[1:]), options_type)
     except ValueError as error:
-        if os.environ.get("HYDRA_FULL_ERROR"):
-            raise
         end_with_error(error)
+
+    def checked_task(config: DictConfig) -> object:
+        try:
+            if multirun:
+                check(config, options_type)
+            return task(config)
+        except ValueError as error:
+            end_with_error(error)
+
+    main = hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=config_name)
+    main(checked_task)()
 
 
 def end_with_error(error: Exception) -> typing.NoReturn:
-    """One line on stderr and exit status 2."""
+    """One line on stderr and exit status 2; the whole story with HYDRA_FULL_ERROR=1."""
+    if os.environ.get("HYDRA_FULL_ERROR"):
+        raise error
     rank = os.environ.get("LOCAL_RANK", "0")
     prefix = "error" if rank == "0" else f"error (process {rank})"
     print(f"{prefix}: {' '.join(str(error).split())}", file=sys.stderr)
@@ -172,6 +175,8 @@ def _explain_unknown_key(key: str, config_name: str, overrides: list[str]) -> st
         node = OmegaConf.select(config, parent) if parent else config
     if not isinstance(node, DictConfig):
         return f"{override}: {parent} has no options of its own"
+    if name in node:
+        return f"{override}: {f'{parent}.{name}'.strip('.')} is null here, it has no options"
     return f"{override}: {_unknown(name, parent, [str(k) for k in node if k != '_target_'])}"
 
 
@@ -185,12 +190,14 @@ def _suggest(name: str, allowed: list[str]) -> str:
     return f"; did you mean {close[0]}?" if close else ""
 
 
-def check(config: DictConfig) -> None:
-    """Compares every node that has a ``_target_`` with the signature of what it builds.
+def check(config: DictConfig, options_type: type) -> None:
+    """Compares the top with ``options_type``, every ``_target_`` with what it is built from.
 
     Raises:
         ValueError: one line that names the option, its value and what is allowed.
     """
+    for name, hint in typing.get_type_hints(options_type).items():
+        _check_value(name, config[name], hint)
     for path, node in _targets(config, ""):
         _check_node(path, node)
 
@@ -310,15 +317,8 @@ def describe(hint: object) -> str:
 
 
 def read_options(options_type: type[Options], config: DictConfig) -> Options:
-    """The options at the top of the configuration, as a dataclass.
-
-    Raises:
-        ValueError: one line that names the option, its value and what is allowed.
-    """
-    hints = typing.get_type_hints(options_type)
-    for name, hint in hints.items():
-        _check_value(name, config[name], hint)
-    return options_type(**{name: config[name] for name in hints})
+    """The options at the top of the configuration, as a dataclass."""
+    return options_type(**{name: config[name] for name in typing.get_type_hints(options_type)})
 
 
 def build(config: DictConfig, path: str) -> object:

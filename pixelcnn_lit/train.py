@@ -8,6 +8,7 @@ from __future__ import annotations
 from omegaconf import DictConfig
 
 from pixelcnn_lit import configuration
+from pixelcnn_lit.run_options import RunOptions
 
 
 def train(config: DictConfig) -> float | None:
@@ -18,4 +19,4 @@ def train(config: DictConfig) -> float | None:
 
 
 if __name__ == "__main__":
-    configuration.run(train, "train")
+    configuration.run(train, "train", RunOptions)

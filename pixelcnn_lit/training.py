@@ -66,6 +66,8 @@ def train(config: DictConfig) -> float | None:
     if options.compile:
         parts.model.network.compile()
     if parts.trainer.is_global_zero:
+        parts.data.trainer = parts.trainer  # how many processes share a batch
+        parts.data.prepare_data()  # Lightning would do it, but only after the run folder is opened
         open_run_dir(run_dir, config)
         if checkpoint is not None:
             parts.metrics_file.keep_until(cast(int, global_step(checkpoint)))

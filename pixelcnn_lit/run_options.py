@@ -1,0 +1,28 @@
+"""The options at the top of conf/train.yaml."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """The options of a run that belong to none of its parts.
+
+    Args:
+        seed: of the initial weights, the data order and dropout.
+        run_dir: where everything of the run is kept.
+        resume: null for a new run, "auto" for the newest sound checkpoint in ``run_dir`` if there
+            is one, or the path of a checkpoint.
+        test: measure the best checkpoint on the test images at the end.
+        compile: torch.compile the network.
+        matmul_precision: of float32 matrix products on a GPU; "high" is TF32.
+    """
+
+    seed: int
+    run_dir: str
+    resume: str | None
+    test: bool
+    compile: bool
+    matmul_precision: Literal["highest", "high", "medium"]

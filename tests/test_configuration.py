@@ -1,0 +1,185 @@
+"""The command line: what composes, and that every mistake is one line naming option, value and choices."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hydra.utils import get_object
+from omegaconf import OmegaConf
+
+from pixelcnn_lit import configuration
+from pixelcnn_lit.configuration import CONF_DIR, build, check, compose_config
+from pixelcnn_lit.run_options import RunOptions
+
+CPU = ["trainer=cpu", "run_dir=somewhere"]
+
+
+def choices(group: str) -> list[str]:
+    return sorted(path.stem for path in (CONF_DIR / group).glob("*.yaml"))
+
+
+def refusal(*overrides: str) -> str:
+    """The message with which the command line is refused, which must be one line."""
+    with pytest.raises(ValueError, match=".") as caught:  # noqa: PT011  the callers look at it
+        check(compose_config("train", [*CPU, *overrides]), RunOptions)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+@pytest.mark.parametrize("size", ["small", "paper"])
+@pytest.mark.parametrize("model", choices("model"))
+def test_every_model_composes_at_every_size(model: str, size: str) -> None:
+    check(compose_config("train", [*CPU, f"model={model}", f"size={size}"]), RunOptions)
+
+
+@pytest.mark.parametrize("data", choices("data"))
+def test_every_data_set_composes(data: str) -> None:
+    check(compose_config("train", [*CPU, f"data={data}"]), RunOptions)
+
+
+@pytest.mark.parametrize("trainer", choices("trainer"))
+def test_every_trainer_composes(trainer: str) -> None:
+    check(compose_config("train", [f"trainer={trainer}", "run_dir=somewhere"]), RunOptions)
+
+
+@pytest.mark.parametrize("debug", choices("debug"))
+def test_every_debug_choice_composes(debug: str) -> None:
+    check(compose_config("train", [*CPU, f"debug={debug}"]), RunOptions)
+
+
+@pytest.mark.parametrize("model", choices("model"))
+def test_a_model_file_has_every_argument_of_the_constructor_and_no_other(model: str) -> None:
+    config = compose_config("train", [*CPU, f"model={model}"])
+    arguments = set(inspect.signature(get_object(config.model["_target_"])).parameters)
+    assert set(config.model) - {"_target_"} == arguments
+
+
+@pytest.mark.parametrize("model", choices("model"))
+def test_the_papers_size_is_the_constructors_default(model: str) -> None:
+    config = compose_config("train", [*CPU, f"model={model}", "size=paper"])
+    about_data = {"channels", "num_levels", "image_size", "num_classes", "embedding_dim"}
+    for name, parameter in inspect.signature(
+        get_object(config.model["_target_"])
+    ).parameters.items():
+        if name in about_data | {"optimizer", "scheduler"}:
+            continue
+        value = OmegaConf.to_container(config.model)[name]
+        default = parameter.default
+        assert value == (list(default) if isinstance(default, tuple) else default), name
+
+
+def test_a_misspelt_option_is_refused_with_the_one_that_was_meant() -> None:
+    message = refusal("model.num_resnets=3")
+    assert message.startswith("model.num_resnets=3: no such option; did you mean num_resnet?")
+
+
+def test_an_added_option_that_the_constructor_does_not_take_is_refused() -> None:
+    assert "+model" not in (message := refusal("+model.num_resnets=3"))
+    assert message.startswith("model.num_resnets=3: no such option; did you mean num_resnet?")
+
+
+def test_a_misspelt_group_is_refused_with_the_one_that_was_meant() -> None:
+    assert refusal("modle=pp").startswith("modle=pp: no such option; did you mean model?")
+
+
+def test_an_unknown_choice_is_refused_with_all_choices() -> None:
+    message = refusal("model=pixelcnnn")
+    assert message.startswith("model=pixelcnnn: no such choice; did you mean pixelcnn?")
+    assert all(choice in message for choice in choices("model"))
+
+
+@pytest.mark.parametrize(
+    ("override", "allowed"),
+    [
+        ("model.num_filters=many", "an integer"),
+        ("model.num_filters=2.5", "an integer"),
+        ("model.num_filters=true", "an integer"),
+        ("model.dropout=high", "a number"),
+        ("model.num_filters=null", "an integer"),
+        ("model.receptive_field_dims=3", "a list of integers"),
+        ("model.resnet_activation=gelu", "concat_elu or elu or relu"),
+        ("model.optimizer.lr=fast", "a number"),
+        ("trainer.max_epochs=two", "an integer"),
+        ("trainer.precision=fp8", "bf16-mixed"),
+        ("data.batch_size=many", "an integer"),
+        ("callbacks.samples.every_n_epochs=often", "an integer"),
+        ("seed=x", "an integer"),
+        ("matmul_precision=low", "highest or high or medium"),
+    ],
+)
+def test_a_wrong_type_is_refused_with_the_right_one(override: str, allowed: str) -> None:
+    message = refusal(override)
+    assert message.startswith(f"{override}: must be ")
+    assert allowed in message
+
+
+def test_integers_are_numbers_and_lists_are_tuples() -> None:
+    check(
+        compose_config("train", [*CPU, "model.dropout=0", "model.optimizer.betas=[0,0.5]"]),
+        RunOptions,
+    )
+
+
+def test_a_constructors_complaint_names_its_part() -> None:
+    config = compose_config("train", [*CPU, "model.num_hierarchies=9"])
+    with pytest.raises(ValueError, match=r"^model: num_hierarchies=9") as caught:
+        build(config, "model")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_cosine_without_an_end_is_refused() -> None:
+    config = compose_config("train", [*CPU, "model/scheduler=cosine"])
+    model = build(config, "model")
+    with pytest.raises(ValueError, match=r"set trainer\.max_steps"):
+        model.configure_optimizers()
+
+
+def test_run_folders_are_new_every_time_but_shared_by_the_processes_of_a_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def run_dir() -> str:
+        return str(compose_config("train", ["trainer=cpu"]).run_dir)
+
+    for name in ("SLURM_JOB_ID", "SLURM_ARRAY_JOB_ID", "TORCHELASTIC_RUN_ID", "LOCAL_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    assert run_dir().startswith("runs/pp-digits/20")
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "abc")
+    assert run_dir() == "runs/pp-digits/torchrun-abc"
+    monkeypatch.setenv("SLURM_JOB_ID", "17")
+    assert run_dir() == "runs/pp-digits/slurm-17"
+    monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "16")
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "2")
+    assert run_dir() == "runs/pp-digits/slurm-16_2"
+    monkeypatch.setenv(configuration.RUN_DIR_VARIABLE, "parent's")
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert run_dir() == "parent's"
+
+
+@pytest.mark.slow
+def test_a_mistake_ends_the_command_with_one_line_and_status_2(tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "pixelcnn_lit.train",
+        "trainer=cpu",
+        f"run_dir={tmp_path}/run",
+    ]
+    for mistake in ("model.num_resnets=3", "model.num_hierarchies=9", "data.path=/nowhere"):
+        ended = subprocess.run([*command, mistake], capture_output=True, text=True, cwd=tmp_path)
+        assert ended.returncode == 2
+        assert ended.stderr.startswith("error: ")
+        assert len(ended.stderr.splitlines()) == 1, ended.stderr
+        assert not (tmp_path / "run").exists()
+
+
+def test_an_option_of_a_part_that_is_left_out_is_refused() -> None:
+    message = refusal("model=autoencoder", "callbacks.samples.num_rows=1")
+    assert (
+        message
+        == "callbacks.samples.num_rows=1: callbacks.samples is null here, it has no options"
+    )

@@ -1,0 +1,154 @@
+"""One run from the command line's options to the files it leaves."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from pixelcnn_lit.configuration import compose_config
+from pixelcnn_lit.data import HFImageDataModule
+from pixelcnn_lit.models import LitPixelCNNPP
+from pixelcnn_lit.training import train
+
+TINY = [
+    "trainer=cpu",
+    "logger=none",
+    "model.num_filters=8",
+    "model.num_logistic_mix=2",
+    "data.batch_size=32",
+    "trainer.limit_train_batches=4",
+    "trainer.limit_val_batches=2",
+    "trainer.limit_test_batches=2",
+    "trainer.log_every_n_steps=2",
+    "trainer.max_epochs=2",
+    "callbacks.samples.num_rows=1",
+    "callbacks.progress=null",
+]
+
+
+def run(run_dir: Path, *overrides: str) -> float | None:
+    return train(compose_config("train", [*TINY, f"run_dir={run_dir}", *overrides]))
+
+
+def rows(run_dir: Path) -> list[dict[str, str]]:
+    with (run_dir / "metrics.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished run."""
+    run_dir = tmp_path_factory.mktemp("train") / "run"
+    run(run_dir, "callbacks.samples.every_n_epochs=2")
+    return run_dir
+
+
+def test_a_run_leaves_its_files(finished: Path) -> None:
+    names = {str(path.relative_to(finished)) for path in finished.rglob("*") if path.is_file()}
+    assert names == {
+        "config.yaml",
+        "metrics.csv",
+        "nll_curve.png",
+        "checkpoints/best.ckpt",
+        "checkpoints/last.ckpt",
+        "samples/epoch=001.png",
+    }
+
+
+def test_the_last_row_of_the_metrics_is_the_closing_test(finished: Path) -> None:
+    last = rows(finished)[-1]
+    bits, nats = float(last["test/bits_per_dim"]), float(last["test/nats_per_dim"])
+    assert bits == pytest.approx(nats / torch.tensor(2.0).log().item(), rel=1e-6)
+
+
+def test_metrics_hold_training_validation_and_speed_by_step(finished: Path) -> None:
+    steps = {
+        name: [int(r["step"]) for r in rows(finished) if r[name]] for name in rows(finished)[0]
+    }
+    assert (
+        steps["train/bits_per_dim"] == steps["lr-Adam"] == steps["gradient_norm"] == [1, 3, 5, 7]
+    )
+    assert steps["images_per_second"] == [1, 3, 5, 7]
+    assert steps["val/bits_per_dim"] == steps["val/nats_per_dim"] == [3, 7]
+
+
+def test_the_configuration_is_kept_resolved_with_its_command_and_version(finished: Path) -> None:
+    text = (finished / "config.yaml").read_text()
+    assert text.startswith("# python -m pixelcnn_lit.train")
+    assert "# pixelcnn-lit 0." in text
+    config = yaml.safe_load(text)
+    assert config["model"]["num_filters"] == 8
+    assert config["model"]["image_size"] == [8, 8]
+    assert config["run_dir"] == str(finished)
+
+
+def test_the_test_is_of_the_best_checkpoint_which_loads_by_itself(finished: Path) -> None:
+    model = LitPixelCNNPP.load_from_checkpoint(finished / "checkpoints/best.ckpt")
+    data = HFImageDataModule(
+        "digits", channels=1, num_levels=17, image_size=[8, 8], num_classes=10, batch_size=32
+    )
+    batches = [batch for batch, _ in zip(data.test_dataloader(), range(2), strict=False)]
+    with torch.no_grad():
+        nats = torch.cat([model.eval().log_prob(b["image"], b["label"]) for b in batches])
+    expected = -nats.double().mean() / (64 * torch.tensor(2.0).log())
+    assert float(rows(finished)[-1]["test/bits_per_dim"]) == pytest.approx(
+        expected.item(), rel=1e-6
+    )
+
+
+def test_the_samples_are_a_row_of_real_images_above_a_row_of_drawn_ones(finished: Path) -> None:
+    with Image.open(finished / "samples/epoch=001.png") as picture:
+        assert picture.size[0] >= 600
+        assert picture.size[0] == 5 * picture.size[1]  # ten classes, two rows
+
+
+def test_a_finished_folder_is_not_overwritten(finished: Path) -> None:
+    with pytest.raises(ValueError, match=r"^run_dir=.*resume=auto continues it"):
+        run(finished)
+
+
+def test_no_folder_is_made_for_a_run_that_cannot_begin(tmp_path: Path) -> None:
+    for mistake in ("model.num_hierarchies=9", "data.num_levels=9", "data.path=/nowhere"):
+        with pytest.raises(ValueError, match=".") as caught:
+            run(tmp_path / "run", mistake)
+        assert "\n" not in str(caught.value)
+        assert not (tmp_path / "run").exists()
+
+
+def test_a_batch_smaller_than_the_number_of_processes_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="batch_size=1 ") as caught:
+        run(tmp_path / "run", "trainer=ddp_cpu", "data.batch_size=1")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_unwritable_run_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match=r"^run_dir=.*cannot be written"):
+        run(tmp_path / "file" / "run")
+
+
+def test_pictures_do_not_change_the_training(finished: Path, tmp_path: Path) -> None:
+    run(tmp_path / "without", "callbacks.samples=null", "test=false")
+    with_pictures = torch.load(finished / "checkpoints/last.ckpt", weights_only=True)
+    without = torch.load(tmp_path / "without/checkpoints/last.ckpt", weights_only=True)
+    for name, weights in with_pictures["state_dict"].items():
+        assert torch.equal(weights, without["state_dict"][name]), name
+
+
+@pytest.mark.parametrize("model", ["pixelcnn", "gated", "autoencoder"])
+def test_every_variant_trains(model: str, tmp_path: Path) -> None:
+    tiny = [option for option in TINY if "num_logistic" not in option and "samples" not in option]
+    options = [
+        f"model={model}",
+        f"run_dir={tmp_path}/run",
+        "model.num_layers=2",
+        "trainer.max_epochs=1",
+    ]
+    assert train(compose_config("train", [*tiny, *options])) is not None
+    assert (tmp_path / "run/samples/epoch=000.png").exists()

@@ -2,6 +2,7 @@
 
 from pixelcnn_lit.data.abstract import AbstractImageDataModule
 from pixelcnn_lit.data.causal_field import CausalField
+from pixelcnn_lit.data.colored_datamodule import ColoredMNISTDataModule
 from pixelcnn_lit.data.datamodule import HFImageDataModule
 from pixelcnn_lit.data.field_datamodule import CausalFieldDataModule
 
@@ -9,5 +10,6 @@ __all__ = [
     "AbstractImageDataModule",
     "CausalField",
     "CausalFieldDataModule",
+    "ColoredMNISTDataModule",
     "HFImageDataModule",
 ]

@@ -103,7 +103,7 @@ class AbstractImageDataModule(L.LightningDataModule):
         shard = self._shard()
         shard.batch_size(self.batch_size)
         for split in _STAGES[stage]:
-            examples = self._opened(split)
+            examples = self.examples(split)
             if split == "train":
                 training_sizes(len(self._required("train")), self.batch_size, shard)
             elif examples is not None:
@@ -147,7 +147,7 @@ class AbstractImageDataModule(L.LightningDataModule):
 
     def _evaluation_loader(self, split: Split) -> EvaluationLoader | list[EvaluationLoader]:
         shard = self._shard()
-        examples = self._opened(split)
+        examples = self.examples(split)
         if examples is None:
             return []
         return EvaluationLoader(
@@ -156,13 +156,13 @@ class AbstractImageDataModule(L.LightningDataModule):
         )
 
     def _required(self, split: Split) -> AbstractExamples:
-        examples = self._opened(split)
+        examples = self.examples(split)
         if examples is None:
             raise ValueError(f"this data set has no {split} examples; see splits and classes")
         return examples
 
-    def _opened(self, split: Split) -> AbstractExamples | None:
-        """The examples of a split, None if there are none."""
+    def examples(self, split: Split) -> AbstractExamples | None:
+        """The examples of a split, opened at the first call; None if there are none."""
         if split not in self._examples:
             self._examples[split] = self._open(split)
         return self._examples[split]

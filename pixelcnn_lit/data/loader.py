@@ -46,6 +46,7 @@ class TrainingLoader:
         self._trainer = trainer
         self._epoch = 0
         self._batch = 0
+        self._known = False  # whether these are more than a beginning
 
     def __len__(self) -> int:
         """Batches of a whole epoch."""
@@ -54,10 +55,12 @@ class TrainingLoader:
     def __iter__(self) -> Iterator[Batch]:
         """The rest of the epoch."""
         self._epoch, self._batch = self._position()
+        self._known = True
         for batch in self._batches(self._epoch, self._batch):
             self._batch += 1
             yield _pinned(batch)
-        self._epoch, self._batch = self._epoch + 1, 0
+        if self._driver() is None:
+            self._epoch, self._batch = self._epoch + 1, 0
 
     def state_dict(self) -> dict[str, int]:
         """Where the loader is, and what its order depends on."""
@@ -65,7 +68,7 @@ class TrainingLoader:
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Continue there; warn if the order has changed since."""
-        self._epoch, self._batch = state["epoch"], state["batch"]
+        self._epoch, self._batch, self._known = state["epoch"], state["batch"], True
         for name, value in self._identity.items():
             if state.get(name) != value:
                 log.warning(
@@ -76,16 +79,24 @@ class TrainingLoader:
                     state.get(name),
                 )
 
+    def _driver(self) -> Trainer | None:
+        """The Trainer whose training loop reads this loader."""
+        trainer = self._trainer()
+        return trainer if trainer is not None and trainer.train_dataloader is self else None
+
     def _position(self) -> tuple[int, int]:
         """Epoch and batch to begin with."""
-        trainer = self._trainer()
-        if trainer is None or trainer.train_dataloader is not self:
+        trainer = self._driver()
+        if trainer is None:
             return self._epoch, self._batch
         loop = trainer.fit_loop
         start = loop.epoch_loop.batch_progress.current.ready
         if getattr(trainer, "overfit_batches", 0) > 0:
             return 0, start  # the same batches in every epoch
-        return loop.epoch_progress.current.processed, start  # pyright: ignore[reportAttributeAccessIssue]
+        epoch: int = loop.epoch_progress.current.processed  # pyright: ignore[reportAttributeAccessIssue]
+        if self._known:
+            epoch = self._epoch if start > 0 else min(epoch, self._epoch + 1)
+        return epoch, start
 
 
 class EvaluationLoader:

@@ -47,7 +47,7 @@ def initialise(network: nn.Module, x: Tensor, cond: Tensor | None = None) -> Non
     hooks = [layer.register_forward_hook(rescale) for layer in normed_layers(network)]
     was_training = network.training
     try:
-        network.eval()(x, cond)
+        network.eval().forward(x, cond)  # not __call__: a compiled network would not run the hooks
     finally:
         network.train(was_training)
         for hook in hooks:

@@ -4,6 +4,7 @@ from pixelcnn_lit.models.autoencoder import LitPixelCNNAutoencoder
 from pixelcnn_lit.models.base import AbstractLitModel
 from pixelcnn_lit.models.conv_autoencoder import LitConvAutoencoder
 from pixelcnn_lit.models.gated_pixelcnn import LitGatedPixelCNN
+from pixelcnn_lit.models.loading import load_model
 from pixelcnn_lit.models.pixelcnn import LitPixelCNN
 from pixelcnn_lit.models.pixelcnn_pp import LitPixelCNNPP
 
@@ -14,4 +15,5 @@ __all__ = [
     "LitPixelCNN",
     "LitPixelCNNAutoencoder",
     "LitPixelCNNPP",
+    "load_model",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from lightning import LightningModule
@@ -51,7 +51,11 @@ class AbstractLitModel(LightningModule, ABC):
         likelihood: parameters to the distribution of the levels.
         condition: what the network is conditioned on.
         image_size: (H, W).
+        class_names: what the labels 0, 1, … stand for, from the data trained on; kept in the
+            checkpoint.
     """
+
+    class_names: list[str] | None = None
 
     def __init__(
         self,
@@ -127,8 +131,22 @@ class AbstractLitModel(LightningModule, ABC):
 
     def setup(self, stage: str) -> None:
         """Initialise from the first batch before anything wraps the module; not on resume."""
+        if stage == "fit" and isinstance(self.condition, LabelCondition):
+            data = self.trainer.datamodule  # type: ignore[attr-defined]
+            self.class_names = getattr(
+                data, "class_names", None
+            )  # not every data module has names
         if stage == "fit" and self.data_init and self.trainer.ckpt_path is None:
             self.initialise(self.trainer.datamodule.first_batch())  # type: ignore[attr-defined]
+
+    def on_save_checkpoint(self, checkpoint: dict[str, object]) -> None:
+        """Say which class reads the file again, and what its labels are called."""
+        checkpoint["model_class"] = type(self).__name__
+        checkpoint["class_names"] = self.class_names
+
+    def on_load_checkpoint(self, checkpoint: dict[str, object]) -> None:
+        """Take up what the labels are called."""
+        self.class_names = cast("list[str] | None", checkpoint.get("class_names"))
 
     @torch.no_grad()
     def initialise(self, batch: Batch) -> None:

@@ -144,6 +144,17 @@ def check_positive(**sizes: int) -> None:
             raise ValueError(f"{name}={size}: at least 1")
 
 
+def check_room(colors: int, **sizes: int) -> None:
+    """Refuse numbers of features that leave a colour without any.
+
+    Raises:
+        ValueError: naming the first.
+    """
+    for name, size in sizes.items():
+        if size < colors:
+            raise ValueError(f"{name}={size}: at least {colors}, one per colour")
+
+
 def check_kernel_size(name: str, size: int) -> None:
     """Refuse a kernel that has no centre.
 

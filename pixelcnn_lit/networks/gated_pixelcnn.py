@@ -21,7 +21,12 @@ from pixelcnn_lit.layers import (
     color_mask,
     kernel_mask,
 )
-from pixelcnn_lit.networks.base import AbstractNetwork, check_kernel_size, check_positive
+from pixelcnn_lit.networks.base import (
+    AbstractNetwork,
+    check_kernel_size,
+    check_positive,
+    check_room,
+)
 
 
 class GatedPixelCNN(AbstractNetwork):
@@ -75,6 +80,7 @@ class GatedPixelCNN(AbstractNetwork):
         check_kernel_size("first_kernel_size", first_kernel_size)
         check_kernel_size("kernel_size", kernel_size)
         colors = self.colors
+        check_room(colors, num_filters=num_filters, num_hidden=num_hidden)
         self.vertical_layers = nn.ModuleList()
         self.horizontal_layers = nn.ModuleList()
         for layer in range(num_layers):

@@ -21,7 +21,12 @@ from pixelcnn_lit.layers import (
     color_mask,
     kernel_mask,
 )
-from pixelcnn_lit.networks.base import AbstractNetwork, check_kernel_size, check_positive
+from pixelcnn_lit.networks.base import (
+    AbstractNetwork,
+    check_kernel_size,
+    check_positive,
+    check_room,
+)
 
 ActivationName = Literal["relu", "prelu"]
 
@@ -79,6 +84,7 @@ class PixelCNN(AbstractNetwork):
         check_kernel_size("kernel_size", kernel_size)
         width = 2 * num_filters if bottleneck else num_filters
         colors = self.colors
+        check_room(colors, num_filters=num_filters, num_hidden=num_hidden)
         groups = color_groups(width, colors)
         rows, columns = _half_kernel(first_kernel_size)
         center = color_mask("A", color_groups(in_channels, colors), groups)

@@ -27,7 +27,7 @@ from pixelcnn_lit.layers import (
     color_mask,
 )
 from pixelcnn_lit.layers.activations import ResnetActivation
-from pixelcnn_lit.networks.base import AbstractNetwork, check_positive
+from pixelcnn_lit.networks.base import AbstractNetwork, check_positive, check_room
 from pixelcnn_lit.networks.weight_norm import normalise_weights, normed_layers
 
 SECOND_CONVOLUTION_DEVIATION = 0.1
@@ -94,6 +94,7 @@ class PixelCNNPP(AbstractNetwork):
         )
         rows, columns = receptive_field_dims
         _check(num_resnet, num_hierarchies, num_filters, rows, columns, dropout)
+        check_room(self.colors, num_filters=num_filters)
         side = columns // 2
         above, around = range(-rows + 1, 0), range(-side, side + 1)
         image_channels = in_channels + 1  # a channel of ones marks the padding

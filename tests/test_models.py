@@ -93,7 +93,9 @@ def test_training_begins_from_the_first_batch_and_a_resumed_one_does_not(tmp_pat
     assert data.asked == 1
     assert not torch.equal(model.network.u_above.bias, fresh.network.u_above.bias)
     trainer.save_checkpoint(tmp_path / "step.ckpt")
-    fit(pp(), data, tmp_path, max_steps=2, ckpt_path=tmp_path / "step.ckpt", weights_only=True)
+    resumed = pp(optimizer=frozen)
+    checkpoint = tmp_path / "step.ckpt"
+    fit(resumed, data, tmp_path, max_steps=2, ckpt_path=checkpoint, weights_only=True)
     assert data.asked == 1
     fit(pp(data_init=False), data, tmp_path)
     assert data.asked == 1

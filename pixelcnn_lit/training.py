@@ -98,6 +98,8 @@ def _prepare_process(options: RunOptions) -> None:
         logging.getLogger(name).setLevel(logging.WARNING)  # it says which hardware it did not find
     # Lightning's own use of torch
     warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")
+    # metrics are logged every n steps of the run, however short its epochs are
+    warnings.filterwarnings("ignore", message=".*smaller than the logging interval")
     seed_everything(options.seed, workers=True, verbose=False)
     torch.set_float32_matmul_precision(options.matmul_precision)
 
@@ -139,8 +141,12 @@ def _fit(parts: Parts, checkpoint: Path | None) -> float:
     """
     start = time.perf_counter()
     trainer = parts.trainer
+    # fit(ckpt_path=…) would tell the model only after setup("fit"), where it asks whether to
+    # initialise its weights from the data
+    trainer.ckpt_path = checkpoint
     try:
-        trainer.fit(parts.model, datamodule=parts.data, ckpt_path=checkpoint, weights_only=True)
+        trainer.fit(parts.model, datamodule=parts.data, weights_only=True)
+        trainer.ckpt_path = None  # else the test would load it again
     except Interrupted as interrupted:
         _leave(interrupted, parts)
     except FloatingPointError as error:

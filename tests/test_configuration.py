@@ -46,11 +46,8 @@ def test_every_data_set_composes(data: str) -> None:
         "image_size": "[4,4]",
         "num_classes": 2,
     }
-    missing = [
-        name
-        for name, value in OmegaConf.load(CONF_DIR / "data" / f"{data}.yaml").items()
-        if value == "???"
-    ]
+    keys = OmegaConf.load(CONF_DIR / "data" / f"{data}.yaml")
+    missing = [name for name in required if OmegaConf.is_missing(keys, name)]
     given = [f"data.{name}={required[name]}" for name in missing]
     check(compose_config("train", [*CPU, f"data={data}", *given]), RunOptions)
 

@@ -1,0 +1,183 @@
+"""A run that was interrupted ends with the same weights, to the last bit, as one that was not."""
+
+from __future__ import annotations
+
+import csv
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from pixelcnn_lit.checkpoints import global_step, newest_checkpoint
+from pixelcnn_lit.configuration import compose_config
+from pixelcnn_lit.training import train
+
+# dropout, averaged weights, a falling learning rate, five steps per epoch
+OPTIONS = [
+    "trainer=cpu",
+    "logger=none",
+    "model.num_filters=4",
+    "model.num_hierarchies=1",
+    "model.num_logistic_mix=2",
+    "model.dropout=0.5",
+    "model.scheduler.decay=0.9",
+    "data.batch_size=256",
+    "trainer.limit_val_batches=1",
+    "trainer.max_epochs=3",
+    "callbacks.samples=null",
+    "callbacks.progress=null",
+    "callbacks.checkpoints.every_n_steps=2",
+    "test=false",
+]
+
+
+def run(run_dir: Path, *overrides: str) -> None:
+    train(compose_config("train", [*OPTIONS, f"run_dir={run_dir}", *overrides]))
+
+
+def final_state(run_dir: Path) -> dict[str, torch.Tensor]:
+    """Averaged weights, weights and optimizer moments, flat."""
+    checkpoint = torch.load(run_dir / "checkpoints/last.ckpt", weights_only=True)
+    state = {f"average.{name}": value for name, value in checkpoint["state_dict"].items()}
+    state |= {f"weights.{name}": v for name, v in checkpoint["current_model_state"].items()}
+    for index, moments in checkpoint["optimizer_states"][0]["state"].items():
+        state |= {f"optimizer.{index}.{name}": value for name, value in moments.items()}
+    state["learning rate"] = torch.tensor(checkpoint["lr_schedulers"][0]["_last_lr"])
+    state["step"] = torch.tensor(checkpoint["global_step"])
+    return state
+
+
+def assert_same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
+    assert one.keys() == other.keys()
+    different = [name for name, value in one.items() if not torch.equal(value, other[name])]
+    assert not different
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run_dir = tmp_path_factory.mktemp("uninterrupted") / "run"
+    run(run_dir)
+    return run_dir
+
+
+@pytest.mark.parametrize("stop", [3, 5, pytest.param(8, marks=pytest.mark.slow)])
+def test_a_run_stopped_within_or_between_epochs_goes_on_exactly(
+    stop: int, uninterrupted: Path, tmp_path: Path
+) -> None:
+    run(tmp_path / "run", f"trainer.max_steps={stop}")
+    assert global_step(tmp_path / "run/checkpoints/last.ckpt") == stop
+    run(tmp_path / "run", "resume=auto")
+    assert_same(final_state(tmp_path / "run"), final_state(uninterrupted))
+
+
+@pytest.mark.slow
+def test_a_resumed_run_logs_every_step_once(uninterrupted: Path, tmp_path: Path) -> None:
+    def column(run_dir: Path) -> list[tuple[str, str]]:
+        with (run_dir / "metrics.csv").open(newline="") as file:
+            rows = csv.DictReader(file)
+            return [(r["step"], r["train/bits_per_dim"]) for r in rows if r["train/bits_per_dim"]]
+
+    run(tmp_path / "run", "trainer.max_steps=8", "trainer.log_every_n_steps=1")
+    (tmp_path / "run/checkpoints/last.ckpt").unlink()  # best.ckpt is at step 5
+    run(tmp_path / "run", "resume=auto", "trainer.log_every_n_steps=1")
+    run(tmp_path / "whole", "trainer.log_every_n_steps=1")
+    assert column(tmp_path / "run") == column(tmp_path / "whole")
+
+
+def test_a_truncated_checkpoint_is_skipped_with_a_warning(
+    uninterrupted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(tmp_path / "run", "trainer.max_steps=8")
+    last = tmp_path / "run/checkpoints/last.ckpt"
+    last.write_bytes(last.read_bytes()[: last.stat().st_size // 2])
+    assert newest_checkpoint(tmp_path / "run") == (last.with_name("best.ckpt"), [last])
+    run(tmp_path / "run", "resume=auto")
+    assert f"warning: {last} is damaged" in capsys.readouterr().err
+    assert_same(final_state(tmp_path / "run"), final_state(uninterrupted))
+
+
+def test_a_flipped_bit_in_a_checkpoint_is_noticed(uninterrupted: Path, tmp_path: Path) -> None:
+    content = bytearray((uninterrupted / "checkpoints/last.ckpt").read_bytes())
+    content[len(content) // 2] ^= 1
+    (tmp_path / "flipped.ckpt").write_bytes(content)
+    assert global_step(tmp_path / "flipped.ckpt") is None
+
+
+def test_the_newest_of_best_last_and_slurms_checkpoint_is_resumed(
+    uninterrupted: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "checkpoints"
+    folder.mkdir()
+    checkpoint = torch.load(uninterrupted / "checkpoints/last.ckpt", weights_only=True)
+    files = {"checkpoints/best.ckpt": 4, "checkpoints/last.ckpt": 7, "hpc_ckpt_1.ckpt": 9}
+    for name, step in files.items():
+        torch.save(checkpoint | {"global_step": step}, tmp_path / name)
+        assert newest_checkpoint(tmp_path) == (tmp_path / name, [])
+
+
+def test_resuming_where_nothing_is_starts_a_new_run(tmp_path: Path) -> None:
+    run(tmp_path / "run", "resume=auto", "trainer.max_epochs=1")
+    assert global_step(tmp_path / "run/checkpoints/last.ckpt") == 5
+
+
+def test_resuming_from_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"^resume=.*not a readable checkpoint"):
+        run(tmp_path / "run", f"resume={tmp_path}/none.ckpt")
+
+
+def begin(run_dir: Path, *overrides: str) -> subprocess.Popen[str]:
+    command = [
+        sys.executable,
+        "-m",
+        "pixelcnn_lit.train",
+        *OPTIONS,
+        f"run_dir={run_dir}",
+        *overrides,
+    ]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ)
+
+
+def wait_for_checkpoint(process: subprocess.Popen[str], run_dir: Path) -> None:
+    for _ in range(1200):
+        if (run_dir / "checkpoints/last.ckpt").exists() or process.poll() is not None:
+            return
+        time.sleep(0.1)
+
+
+@pytest.mark.slow
+def test_a_run_killed_at_a_random_step_goes_on_exactly(
+    uninterrupted: Path, tmp_path: Path
+) -> None:
+    process = begin(tmp_path / "run")
+    wait_for_checkpoint(process, tmp_path / "run")
+    time.sleep(random.Random().uniform(0, 1))
+    process.kill()
+    process.wait()
+    run(tmp_path / "run", "resume=auto")
+    assert_same(final_state(tmp_path / "run"), final_state(uninterrupted))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_after_the_step_and_the_run_goes_on_exactly(
+    signum: signal.Signals, uninterrupted: Path, tmp_path: Path
+) -> None:
+    # epochs beyond those of the other runs, so that it is not over before the signal
+    options = ["trainer.max_epochs=400", "callbacks.checkpoints.every_n_steps=null"]
+    process = begin(tmp_path / "run", *options)
+    wait_for_checkpoint(process, tmp_path / "run")
+    process.send_signal(signum)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 128 + signum
+    stopped = global_step(tmp_path / "run/checkpoints/last.ckpt")
+    assert f"stopped by {signum.name} after step {stopped};" in said
+    assert "Traceback" not in said
+    if stopped is not None and stopped < 15:
+        run(tmp_path / "run", "resume=auto")
+        assert_same(final_state(tmp_path / "run"), final_state(uninterrupted))

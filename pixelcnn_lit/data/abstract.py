@@ -130,22 +130,23 @@ class AbstractImageDataModule(L.LightningDataModule):
 
     def val_dataloader(self) -> EvaluationLoader | list[EvaluationLoader]:
         """Every validation example once over all ranks; an empty list if there are none."""
-        return self._evaluation_loader("val")
+        return self.evaluation_dataloader("val")
 
     def test_dataloader(self) -> EvaluationLoader | list[EvaluationLoader]:
         """Every test example once over all ranks; an empty list if there are none."""
-        return self._evaluation_loader("test")
+        return self.evaluation_dataloader("test")
 
     def predict_dataloader(self) -> EvaluationLoader | list[EvaluationLoader]:
         """The test examples."""
-        return self._evaluation_loader("test")
+        return self.evaluation_dataloader("test")
 
     def first_batch(self) -> Batch:
         """The first batch of the first epoch of a single process, the same on every rank."""
         examples = self._required("train")
         return next(examples.training_batches(Shard(), self.batch_size, self._train_present, 0, 0))
 
-    def _evaluation_loader(self, split: Split) -> EvaluationLoader | list[EvaluationLoader]:
+    def evaluation_dataloader(self, split: Split) -> EvaluationLoader | list[EvaluationLoader]:
+        """Every example of a split once over all ranks, unflipped; an empty list if none."""
         shard = self._shard()
         examples = self.examples(split)
         if examples is None:

@@ -12,7 +12,7 @@ log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
-_LONGEST_WAIT = 30.0  # seconds
+_FIRST_WAIT, _LONGEST_WAIT = 0.5, 30.0  # seconds
 
 
 def is_remote(file: str) -> bool:
@@ -28,12 +28,11 @@ class Retries:
     here as errors of the socket, of three HTTP libraries, as a missing file or as invalid parquet.
 
     Args:
-        num_retries: further attempts after the first.
-        first_wait: seconds before the second attempt; doubled each time, at most half a minute.
+        num_retries: further attempts after the first; the wait before them doubles each time, from
+            half a second up to half a minute.
     """
 
     num_retries: int = 5
-    first_wait: float = 0.5
 
     def __call__(self, attempt: Callable[[], Result], url: str) -> Result:
         """The result of ``attempt``, which must be safe to repeat.
@@ -45,17 +44,18 @@ class Retries:
         Raises:
             ConnectionError: if it fails every time.
         """
-        wait = self.first_wait
+        wait = _FIRST_WAIT
         trial = 1
         while True:
             try:
                 return attempt()
             except Exception as error:
+                cause = error.__cause__ or error  # fsspec calls a 503 a missing file
+                reason = f"{type(cause).__name__}: {cause}"
                 if trial > self.num_retries:
                     raise ConnectionError(
-                        f"reading {url} failed {trial} times, the last time with {error!r}; raise "
-                        "num_retries, or set data.path=DIR to a local copy"
+                        f"reading {url} failed {trial} times, last with {reason}; see num_retries"
                     ) from error
-                log.warning("Reading %s failed (%r): again in %.1f s", url, error, wait)
+                log.warning("Reading %s failed (%s): again in %.1f s", url, reason, wait)
             time.sleep(wait)
             trial, wait = trial + 1, min(2 * wait, _LONGEST_WAIT)

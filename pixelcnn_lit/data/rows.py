@@ -9,15 +9,19 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
+import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
+from typing import IO
 
 import datasets
 import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from fsspec.implementations.http import HTTPStreamFile
 from numpy.typing import NDArray
 
 from pixelcnn_lit.data.digests import file_digest
@@ -151,8 +155,7 @@ class ParquetRows(AbstractRows):
         if key not in self._open_files:
             self._open_files = {k: v for k, v in self._open_files.items() if k[0] == key[0]}
             if is_remote(file):
-                system, name = fsspec.core.url_to_fs(file)
-                self._open_files[key] = pq.ParquetFile(system.open(name, "rb"), pre_buffer=True)
+                self._open_files[key] = pq.ParquetFile(_open_remote(file), pre_buffer=True)
             else:
                 self._open_files[key] = pq.ParquetFile(file)
         return self._open_files[key]
@@ -203,6 +206,22 @@ class TableRows(AbstractRows):
                     identity = (picture["path"], status.st_size, status.st_mtime_ns)
                     digest.update(repr(identity).encode())
         return digest.hexdigest()
+
+
+def _open_remote(url: str) -> IO[bytes]:
+    """A remote file, of which only the parts that are asked for are fetched.
+
+    A server that cannot send parts sends the whole file, which is kept on disk while it is in use.
+    """
+    system, name = fsspec.core.url_to_fs(url)
+    stream = system.open(name, "rb")
+    if not isinstance(stream, HTTPStreamFile):
+        return stream
+    whole = tempfile.TemporaryFile()  # noqa: SIM115 - stays open as long as the parquet file does
+    with stream:
+        shutil.copyfileobj(stream, whole)
+    whole.seek(0)
+    return whole
 
 
 def _features(schema: pa.Schema) -> datasets.Features:

@@ -53,11 +53,9 @@ class Source:
         Raises:
             ValueError: if there is nothing there, or it cannot be reached.
         """
-        addresses = self._addresses()
-        if addresses is not None:
-            return {split: ParquetRows(files, self.retries) for split, files in addresses.items()}
         try:
-            return self._resolved()
+            addresses = self._addresses()
+            return self._resolved() if addresses is None else self._parquet(addresses)
         except (OSError, RuntimeError, DatasetsError) as error:
             raise ValueError(self._unreachable(error)) from error
 
@@ -75,7 +73,7 @@ class Source:
         files = {str(split): list(f) for split, f in (builder.config.data_files or {}).items()}
         remote = any(is_remote(file) for names in files.values() for file in names)
         if isinstance(builder, Parquet) and (self.streaming or not remote):
-            return {split: ParquetRows(names, self.retries) for split, names in files.items()}
+            return self._parquet(files)
         if self.streaming and remote:
             raise ValueError(
                 f"streaming=true reads parquet, and path={self.path} is not; say streaming=false"
@@ -85,6 +83,9 @@ class Source:
         )
         assert isinstance(loaded, datasets.DatasetDict)
         return {str(split): TableRows(_undecoded(d), self.path) for split, d in loaded.items()}
+
+    def _parquet(self, files: Mapping[str, Sequence[str]]) -> dict[str, AbstractRows]:
+        return {split: ParquetRows(names, self.retries) for split, names in files.items()}
 
     def _addresses(self) -> dict[str, list[str]] | None:
         """Addresses of parquet files by split, if the options spell them out; needs no look-up."""
@@ -104,7 +105,9 @@ class Source:
 
     def _unreachable(self, error: Exception) -> str:
         reason = " ".join(str(error).split())
-        if self.path.startswith((".", "/", "~")) or self.path.count("/") > 1:
+        if isinstance(error, ConnectionError) and reason.startswith("reading "):
+            pass  # says it all
+        elif self.path.startswith((".", "/", "~")) or self.path.count("/") > 1:
             reason = f"no data there ({reason})"
         elif "scripts are no longer supported" not in reason:
             reason = f"neither a folder here nor to be had from the hub ({reason})"

@@ -63,17 +63,21 @@ class Images(LightningDataModule):
         return DataLoader([{"image": image} for image in self.images], batch_size=8)
 
 
-def fit(model: AbstractLitModel, data: Images, folder: Path, **options: object) -> Trainer:
+def fit(
+    model: AbstractLitModel, data: Images, folder: Path, checkpoint: Path | None = None
+) -> Trainer:
+    """One step, or after a checkpoint one more."""
     trainer = Trainer(
         accelerator="cpu",
-        max_steps=options.pop("max_steps", 1),
+        max_steps=2 if checkpoint else 1,
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
         default_root_dir=folder,
     )
-    trainer.fit(model, datamodule=data, **options)
+    trainer.ckpt_path = checkpoint
+    trainer.fit(model, datamodule=data, weights_only=True)
     return trainer
 
 
@@ -93,9 +97,7 @@ def test_training_begins_from_the_first_batch_and_a_resumed_one_does_not(tmp_pat
     assert data.asked == 1
     assert not torch.equal(model.network.u_above.bias, fresh.network.u_above.bias)
     trainer.save_checkpoint(tmp_path / "step.ckpt")
-    resumed = pp(optimizer=frozen)
-    checkpoint = tmp_path / "step.ckpt"
-    fit(resumed, data, tmp_path, max_steps=2, ckpt_path=checkpoint, weights_only=True)
+    fit(pp(optimizer=frozen), data, tmp_path, tmp_path / "step.ckpt")
     assert data.asked == 1
     fit(pp(data_init=False), data, tmp_path)
     assert data.asked == 1

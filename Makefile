@@ -71,9 +71,10 @@ sweep: $(INSTALLED) ## SWEEP=pp_architecture [OFFLINE=1] [COUNT=4] ARGS="…": m
 	$(PYTHON) -m pixelcnn_lit.sweep sweep=$(or $(SWEEP),pp_architecture) \
 	  offline=$(if $(OFFLINE),true,false) $(if $(COUNT),count=$(COUNT)) $(ARGS)
 
-slurm: $(INSTALLED) ## VARIANT=pp NODES=4 GPUS=8 ARGS="…": submit a multi-node run
-	slurm/submit --variant $(VARIANT) --data $(DATA) --size $(SIZE) \
-	  --nodes $(or $(NODES),1) --gpus $(or $(GPUS),1) -- $(ARGS)
+slurm: $(INSTALLED) ## VARIANT=pp NODES=4 GPUS=8 ARGS="…" SBATCH="--partition=…": submit a multi-node run
+	@mkdir -p runs
+	sbatch --nodes=$(or $(NODES),1) --gpus-per-node=$(or $(GPUS),1) --ntasks-per-node=$(or $(GPUS),1) \
+	  $(SBATCH) slurm/train.sbatch model=$(VARIANT) data=$(DATA) size=$(SIZE) $(ARGS)
 
 mutants: $(INSTALLED) ## Plant classic PixelCNN bugs; the tests must catch every one
 	$(PYTHON) tests/mutants.py $(ARGS)

@@ -94,6 +94,9 @@ def _prepare_process(options: RunOptions) -> None:
     os.environ[configuration.RUN_DIR_VARIABLE] = (
         options.run_dir
     )  # for the processes that Lightning starts
+    signal.signal(
+        signal.SIGUSR1, signal.SIG_IGN
+    )  # SLURM's warning may come before training begins
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)  # it says which hardware it did not find
     # Lightning's own use of torch

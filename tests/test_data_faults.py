@@ -9,15 +9,17 @@ import signal
 import subprocess
 import sys
 import threading
+import tracemalloc
 from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import chain
 
 import lightning as L
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
-from picture_files import numbered_picture, numbers, write_numbered, write_parquet
+from picture_files import numbered_picture, numbers, png, write_numbered, write_parquet
 
 from pixelcnn_lit.data import HFImageDataModule
 
@@ -328,3 +330,29 @@ def test_corrupt_images_are_skipped_and_counted_only_when_asked(
     assert "no. 1" in caplog.text
     assert "no. 2" in caplog.text
     assert re.search(r"row 13 .*(\n.*)*row 17 |row 17 .*(\n.*)*row 13 ", caplog.text)
+
+
+def peak_memory(folder, cache):
+    """Bytes that Python and Arrow hold at most while a stream is read."""
+    data = local(folder, cache, streaming=True, shuffle_buffer=200)
+    loader = data.train_dataloader()
+    pool = pa.default_memory_pool()
+    before = pool.bytes_allocated()
+    highest = 0
+    tracemalloc.start()
+    for _ in loader:
+        highest = max(highest, pool.bytes_allocated() - before)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return peak + highest
+
+
+def test_memory_of_a_stream_does_not_grow_with_its_length(tmp_path):
+    picture = png(np.random.default_rng(0).integers(0, 256, (4, 4), dtype=np.uint8))
+    peaks = []
+    for num_rows in (500, 4_000):
+        folder = tmp_path / str(num_rows)
+        write_parquet(folder / "train.parquet", num_rows * [picture], rows_per_group=100)
+        peaks.append(peak_memory(folder, tmp_path / "cache"))
+    bytes_of_the_longer = (folder / "train.parquet").stat().st_size
+    assert peaks[1] - peaks[0] < 0.1 * peaks[0] < bytes_of_the_longer

@@ -189,6 +189,7 @@ class HFImageDataModule(AbstractImageDataModule):
             return None
         if self._in_memory:
             return cached_examples(encoded, self._cache_dir, self._num_workers)
+        encoded.check_first()
         return StreamedExamples(encoded, self._num_workers, self._shuffle_buffer)
 
     def _encoded(self, split: Split) -> EncodedSplit | None:

@@ -148,6 +148,15 @@ class EncodedSplit:
             None if embedding is None else _one_array(table[embedding]),
         )
 
+    def check_first(self) -> None:
+        """Decode one row, so that options that do not fit the data are refused before any work.
+
+        Raises:
+            ValueError: as `decode` does.
+        """
+        first = int(np.flatnonzero(self.counts)[0])
+        self.decode(self.read(first).slice(0, 1))
+
     def decode(self, encoded: EncodedRows) -> DecodedRows:
         """Rows as arrays.
 

@@ -133,6 +133,8 @@ def _write(split: EncodedSplit, folder: Path, num_workers: int) -> None:
     num_skipped = 0
     with _progress(len(split)) as advance, writer.files():
         for decoded in loader:
+            if isinstance(decoded, ValueError):
+                raise decoded
             num_skipped = report_skipped(decoded.skipped, num_skipped)
             writer.append(decoded)
             advance(len(decoded) + len(decoded.skipped))
@@ -142,8 +144,8 @@ def _write(split: EncodedSplit, folder: Path, num_workers: int) -> None:
     _flush(folder)
 
 
-class _Blocks(Dataset[DecodedRows]):
-    """Decodes a block when asked for it."""
+class _Blocks(Dataset[DecodedRows | ValueError]):
+    """Decodes a block when asked for it, or hands out what is wrong with it in one line."""
 
     def __init__(self, split: EncodedSplit) -> None:
         self._split = split
@@ -152,8 +154,11 @@ class _Blocks(Dataset[DecodedRows]):
     def __len__(self) -> int:
         return len(self._blocks)
 
-    def __getitem__(self, index: int) -> DecodedRows:
-        return self._split.decode(self._split.read(int(self._blocks[index])))
+    def __getitem__(self, index: int) -> DecodedRows | ValueError:
+        try:
+            return self._split.decode(self._split.read(int(self._blocks[index])))
+        except (ValueError, ConnectionError) as error:
+            return ValueError(str(error))
 
 
 @dataclass

@@ -82,7 +82,10 @@ class StreamedExamples(AbstractExamples):
             worker_init_fn=ignore_requeue_signal,
         )
         num_skipped = 0
-        for batch, skipped in loader:
+        for item in loader:
+            if isinstance(item, ValueError):
+                raise item
+            batch, skipped = item
             num_skipped = report_skipped(skipped, num_skipped)
             if len(batch["image"]) == 0:
                 raise ValueError("every picture of a batch is corrupt; raise batch_size")
@@ -110,7 +113,7 @@ class Stretch:
     key: tuple[int, int] | None
 
 
-class _Lanes(IterableDataset[tuple[Batch, tuple[str, ...]]]):
+class _Lanes(IterableDataset[tuple[Batch, tuple[str, ...]] | ValueError]):
     """A rank's stretch, dealt out to its workers: lane l holds the batches l, l + num_lanes, ….
 
     The loader asks its workers in turn, the first one first, so after a resume at batch ``start``
@@ -127,14 +130,21 @@ class _Lanes(IterableDataset[tuple[Batch, tuple[str, ...]]]):
         self._ends = np.cumsum(split.counts[stretch.blocks])
         self._latest: tuple[int, EncodedRows] | None = None
 
-    def __iter__(self) -> Iterator[tuple[Batch, tuple[str, ...]]]:
-        """The batches of this worker, with a line for each corrupt picture."""
+    def __iter__(self) -> Iterator[tuple[Batch, tuple[str, ...]] | ValueError]:
+        """The batches of this worker, with a line for each corrupt picture.
+
+        What is wrong with the data is handed out too: raised here, it would reach the user wrapped
+        in the traceback of a worker instead of as one line.
+        """
         info = get_worker_info()
         num_lanes = 1 if info is None else info.num_workers
         turn = 0 if info is None else info.id
-        for rows in self._lane((self._stretch.start + turn) % num_lanes, num_lanes):
-            decoded = self._split.decode(rows)
-            yield self._present(_batch(decoded), decoded.numbers, self._epoch), decoded.skipped
+        try:
+            for rows in self._lane((self._stretch.start + turn) % num_lanes, num_lanes):
+                decoded = self._split.decode(rows)
+                yield self._present(_batch(decoded), decoded.numbers, self._epoch), decoded.skipped
+        except (ValueError, ConnectionError) as error:
+            yield ValueError(str(error))
 
     def _lane(self, lane: int, num_lanes: int) -> Iterator[EncodedRows]:
         """The remaining batches of one lane."""

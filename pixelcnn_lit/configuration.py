@@ -79,6 +79,7 @@ def register_resolvers() -> None:
         "default_accelerator": default_accelerator,
         "default_precision": default_precision,
         "run_name": run_name,
+        "choose": choose,
     }.items():
         OmegaConf.register_new_resolver(
             name, resolver, replace=True, use_cache=name == "default_run_dir"
@@ -95,6 +96,8 @@ def default_run_dir(model: str, data: str) -> str:
     if HydraConfig.get().mode == RunMode.MULTIRUN:
         return HydraConfig.get().runtime.output_dir
     folder = f"runs/{model}-{data}"
+    if (sweep := environment.get("WANDB_SWEEP_ID")) and (run := environment.get("WANDB_RUN_ID")):
+        return f"{folder}/sweep-{sweep}/{run}"
     if job := environment.get("SLURM_JOB_ID"):
         task = environment.get("SLURM_ARRAY_TASK_ID")
         job = environment.get("SLURM_ARRAY_JOB_ID", job)
@@ -125,6 +128,11 @@ def default_precision() -> str:
 def run_name(run_dir: str) -> str:
     """pp-digits/2026-11-22_12-00-00: the last two folders of a run's path."""
     return "/".join(Path(run_dir).parts[-2:])
+
+
+def choose(key: str, values: DictConfig) -> object:
+    """The value of ``key``, null if there is none: `${choose:${model.decoder},{gated:5}}`."""
+    return values.get(key)
 
 
 def compose_config(config_name: str, overrides: list[str]) -> DictConfig:
@@ -197,7 +205,9 @@ def check(config: DictConfig, options_type: type) -> None:
         ValueError: one line that names the option, its value and what is allowed.
     """
     for name, hint in typing.get_type_hints(options_type).items():
-        _check_value(name, config[name], hint)
+        if OmegaConf.is_missing(config, name):
+            raise ValueError(f"{name}: must be given")
+        _check_value(name, _plain(config, name), hint)
     for path, node in _targets(config, ""):
         _check_node(path, node)
 
@@ -228,11 +238,7 @@ def _check_node(path: str, node: DictConfig) -> None:
     for key in given:
         if OmegaConf.is_missing(node, key):
             raise ValueError(f"{path}.{key}: must be given")
-        value = (
-            OmegaConf.to_container(node[key], resolve=True)
-            if OmegaConf.is_config(node[key])
-            else node[key]
-        )
+        value = _plain(node, key)
         if key not in parameters and not takes_any:
             raise ValueError(
                 f"{path}.{key}={_shown(value)}: {_unknown(key, path, list(parameters))}"
@@ -245,6 +251,12 @@ def _check_node(path: str, node: DictConfig) -> None:
         named = parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
         if named and parameter.default is parameter.empty and name not in given:
             raise ValueError(f"{path}.{name}: must be given")
+
+
+def _plain(node: DictConfig, key: str) -> object:
+    """The value of a key, without OmegaConf's containers."""
+    value = node[key]
+    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
 
 
 def _type_hints(target: Callable[..., object]) -> dict[str, object]:
@@ -318,7 +330,8 @@ def describe(hint: object) -> str:
 
 def read_options(options_type: type[Options], config: DictConfig) -> Options:
     """The options at the top of the configuration, as a dataclass."""
-    return options_type(**{name: config[name] for name in typing.get_type_hints(options_type)})
+    names = typing.get_type_hints(options_type)
+    return options_type(**{name: _plain(config, name) for name in names})
 
 
 def build(config: DictConfig, path: str) -> object:

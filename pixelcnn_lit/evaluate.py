@@ -1,0 +1,109 @@
+"""Measures a checkpoint: `python -m pixelcnn_lit.evaluate checkpoint=RUN split=test`.
+
+Exact bits/dim over a split, in float32 and with the averaged weights that the checkpoint holds.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from omegaconf import DictConfig
+from rich import get_console
+from rich.progress import track
+from rich.table import Table
+from torch import Tensor
+
+from pixelcnn_lit import configuration
+from pixelcnn_lit.data.abstract import AbstractImageDataModule
+from pixelcnn_lit.metrics import BitsPerDim, NatsPerDim
+from pixelcnn_lit.models import AbstractLitModel, load_model
+from pixelcnn_lit.run_data import Split, build_data, evaluation_loader
+from pixelcnn_lit.sample import torch_device
+from pixelcnn_lit.summary import duration, print_summary
+
+
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """The options of conf/evaluate.yaml, which explains them."""
+
+    checkpoint: str
+    split: Split
+    max_images: int | None
+    device: Literal["cpu", "gpu"]
+
+
+def evaluate(config: DictConfig) -> None:
+    """Measures the checkpoint and prints a table; ± is the standard error over the images.
+
+    Raises:
+        ValueError: naming the option that cannot be met.
+    """
+    options = configuration.read_options(EvaluateOptions, config)
+    if options.max_images is not None and options.max_images < 1:
+        raise ValueError(f"max_images={options.max_images}: at least 1, or null for all")
+    model = load_model(options.checkpoint).to(torch_device(options.device))
+    data = build_data(config, model)
+    start = time.perf_counter()
+    log_prob = torch.cat(list(log_probs(model, data, options.split, options.max_images)))
+    seconds = time.perf_counter() - start
+    print_summary(summary_table(log_prob, model.num_dims, options, seconds))
+
+
+@torch.no_grad()
+def log_probs(
+    model: AbstractLitModel, data: AbstractImageDataModule, split: Split, max_images: int | None
+) -> Iterator[Tensor]:
+    """Nats of every image of a split, batch by batch, float32 (B,) on the CPU.
+
+    Raises:
+        ValueError: if the split is empty.
+    """
+    loader = evaluation_loader(data, split)
+    hidden = not get_console().is_terminal
+    remaining = max_images
+    for batch in track(loader, "Measuring", transient=True, disable=hidden):
+        images = batch["image"][:remaining].to(model.device)
+        key = model.condition.batch_key
+        cond = None if key is None else batch[key][:remaining].to(model.device)
+        yield model.log_prob(images, cond).cpu()
+        if remaining is not None:
+            remaining -= len(images)
+            if remaining == 0:
+                return
+
+
+def summary_table(
+    log_prob: Tensor, num_dims: int, options: EvaluateOptions, seconds: float
+) -> Table:
+    """What the images cost, per dimension and per image.
+
+    Args:
+        log_prob: nats per image, (N,).
+        num_dims: C·H·W.
+        options: what was measured.
+        seconds: how long it took.
+    """
+    bits, nats = BitsPerDim(), NatsPerDim()
+    bits.update(log_prob, num_dims)
+    nats.update(log_prob, num_dims)
+    per_image = -log_prob.double()
+    error = per_image.std().item() / math.sqrt(len(per_image)) if len(per_image) > 1 else math.nan
+    error_bits = error / (num_dims * math.log(2))
+    table = Table(show_header=False, title=f"[bold]{options.checkpoint}[/bold]")
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    table.add_row(f"{options.split} bits/dim", f"{bits.compute():.4f} ± {error_bits:.4f}")
+    table.add_row("nats/dim", f"{nats.compute():.4f}")
+    table.add_row("nats/image", f"{per_image.mean():.2f} ± {error:.2f}")
+    speed = f"{len(log_prob) / seconds:,.0f} images/s"
+    table.add_row("images", f"{len(log_prob):,} in {duration(seconds)}, {speed}")
+    return table
+
+
+if __name__ == "__main__":
+    configuration.run(evaluate, "evaluate", EvaluateOptions)

@@ -1,0 +1,76 @@
+"""Which pixels of an image are given when the others are to be drawn, from a few words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+ALLOWED = "top:N, bottom:N, left:N, right:N, box:TOP:LEFT:HEIGHT:WIDTH, or a file .png or .npy"
+
+
+def read_given(words: str, image_size: tuple[int, int]) -> Tensor:
+    """The mask that the option ``given`` describes.
+
+    Args:
+        words: see ``ALLOWED``. In a picture file the bright pixels are given, in an array file
+            those that are true or not zero.
+        image_size: (H, W).
+
+    Returns:
+        bool (H, W), True where the pixel is kept.
+
+    Raises:
+        ValueError: in one line, if the words mean nothing or do not fit the images.
+    """
+    if Path(words).suffix in (".png", ".npy"):
+        return _of_file(Path(words), image_size)
+    side, *numbers = words.split(":")
+    sizes = [int(number) for number in numbers if number.isdecimal()]
+    if len(sizes) != len(numbers) or len(sizes) != {"box": 4}.get(side, 1):
+        raise ValueError(f"given={words}: allowed are {ALLOWED}")
+    return _of_region(words, side, sizes, image_size)
+
+
+def _of_region(words: str, side: str, sizes: list[int], image_size: tuple[int, int]) -> Tensor:
+    height, width = image_size
+    first = sizes[0]
+    match side:
+        case "top":
+            box = (0, 0, first, width)
+        case "bottom":
+            box = (height - first, 0, first, width)
+        case "left":
+            box = (0, 0, height, first)
+        case "right":
+            box = (0, width - first, height, first)
+        case "box":
+            box = tuple(sizes)
+        case _:
+            raise ValueError(f"given={words}: allowed are {ALLOWED}")
+    top, left, num_rows, num_columns = box
+    if min(top, left) < 0 or top + num_rows > height or left + num_columns > width:
+        raise ValueError(f"given={words}: reaches beyond images of {height}x{width}")
+    given = torch.zeros(height, width, dtype=torch.bool)
+    given[top : top + num_rows, left : left + num_columns] = True
+    return given
+
+
+def _of_file(file: Path, image_size: tuple[int, int]) -> Tensor:
+    try:
+        if file.suffix == ".npy":
+            mask = np.load(file, allow_pickle=False) != 0
+        else:
+            with Image.open(file) as picture:
+                mask = np.asarray(picture.convert("L")) > 127
+    except (OSError, ValueError, UnidentifiedImageError) as error:
+        raise ValueError(f"given={file}: not a readable mask ({error})") from error
+    if mask.shape != image_size:
+        height, width = image_size
+        raise ValueError(
+            f"given={file}: a mask of shape {tuple(mask.shape)}, the images are {height}x{width}"
+        )
+    return torch.from_numpy(mask)

@@ -1,0 +1,75 @@
+"""The data a checkpoint is measured on or completes: named on the command line, or its run's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, cast
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from pixelcnn_lit import configuration
+from pixelcnn_lit.data.abstract import AbstractImageDataModule
+from pixelcnn_lit.data.loader import EvaluationLoader
+from pixelcnn_lit.models.base import AbstractLitModel, Batch
+
+Split = Literal["train", "val", "test"]
+FACTS = ("channels", "num_levels", "image_size", "num_classes", "embedding_dim")
+
+
+def build_data(config: DictConfig, model: AbstractLitModel) -> AbstractImageDataModule:
+    """The data module of ``config.data``, or of the run in whose folder the checkpoint lies.
+
+    Raises:
+        ValueError: if there is none, or its images are not of the model's kind.
+    """
+    source = config
+    if config.get("data") is None:
+        path = Path(config.checkpoint)
+        run_dir = path if path.is_dir() else path.parent.parent
+        if not (run_dir / "config.yaml").is_file():
+            raise ValueError(
+                f"data: must be given, as checkpoint={path} lies in no run folder with config.yaml"
+            )
+        source = cast(DictConfig, OmegaConf.load(run_dir / "config.yaml"))
+    data = cast(AbstractImageDataModule, configuration.build(source, "data"))
+    check_fits(model, data)
+    return data
+
+
+def check_fits(model: AbstractLitModel, data: AbstractImageDataModule) -> None:
+    """Refuse data of another kind than the model was trained on.
+
+    Raises:
+        ValueError: naming the fact in which they differ.
+    """
+    for name in FACTS:
+        wanted, found = model.hparams.get(name), getattr(data, name)
+        if wanted != found and wanted is not None:
+            raise ValueError(f"data.{name}={found}: the model was trained with {name}={wanted}")
+
+
+def evaluation_loader(data: AbstractImageDataModule, split: Split) -> EvaluationLoader:
+    """The examples of a split, each once, in a fixed order and as they are in evaluation.
+
+    Raises:
+        ValueError: if there are none.
+    """
+    loader = data.evaluation_dataloader(split)
+    if not isinstance(loader, EvaluationLoader):
+        raise ValueError(f"split={split}: this data set has no {split} images")
+    return loader
+
+
+def first_examples(data: AbstractImageDataModule, split: Split, num_images: int) -> Batch:
+    """The first examples of a split, fewer if it has fewer.
+
+    Raises:
+        ValueError: if there are none.
+    """
+    parts: list[Batch] = []
+    for batch in evaluation_loader(data, split):
+        parts.append(batch)
+        if sum(len(part["image"]) for part in parts) >= num_images:
+            break
+    return {name: torch.cat([part[name] for part in parts])[:num_images] for name in parts[0]}

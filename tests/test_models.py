@@ -86,7 +86,6 @@ def frozen(parameters: object) -> SGD:
 
 
 @pytest.mark.filterwarnings("ignore:.*does not have many workers")
-@pytest.mark.filterwarnings("ignore:.isinstance.treespec, LeafSpec.. is deprecated")
 @pytest.mark.filterwarnings("ignore:You.re resuming from a checkpoint that ended before")
 @pytest.mark.filterwarnings("ignore:You defined a `validation_step` but")
 def test_training_begins_from_the_first_batch_and_a_resumed_one_does_not(tmp_path: Path):

@@ -457,3 +457,21 @@ def test_every_configuration_fits_its_data_module(name):
     text = (CONF / "data" / f"{name}.yaml").read_text()
     assert text.startswith("# ")
     assert f"data={name}" in text
+
+
+@pytest.mark.parametrize(
+    ("streaming", "in_memory", "cached"),
+    [
+        (False, None, True),
+        (True, None, False),
+        ("remote", None, True),
+        ("remote", False, False),
+        (True, True, True),
+        (False, False, False),
+    ],
+)
+def test_local_files_are_cached_unless_streaming_says_otherwise(
+    numbered, tmp_path, streaming, in_memory, cached
+):
+    module(numbered, tmp_path, streaming=streaming, in_memory=in_memory).setup("test")
+    assert (tmp_path / "cache").exists() == cached

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import datasets
 import numpy as np
@@ -49,9 +50,10 @@ class HFImageDataModule(AbstractImageDataModule):
         embedding_key: column of numbers, (D,) or (D, H, W) per row; None for no embedding.
         classes: names or numbers of the classes to keep, which become labels 0, 1, … in this
         order. max_examples: only the first so many rows of each split, counted before ``classes``.
-        streaming: read remote parquet where it is instead of downloading it first. in_memory:
-        decode once into a memory-mapped cache; False decodes in every epoch; None does
-            the first unless ``streaming``.
+        streaming: True reads files where they are, without downloading, and decodes in every epoch;
+            "remote" does so with remote files only.
+        in_memory: decode once into a memory-mapped cache, or in every epoch; None leaves it to
+            ``streaming``.
         shuffle_buffer: rows shuffled among each other when decoding in every epoch.
         resize: None, "crop" (cut out the centre) or "scale" (by area, until it covers, then crop).
         convert_channels: turn grey into colour and back, and drop an alpha channel.
@@ -92,7 +94,7 @@ class HFImageDataModule(AbstractImageDataModule):
         embedding_key: str | None = None,
         classes: Sequence[str | int] | None = None,
         max_examples: int | None = None,
-        streaming: bool = False,
+        streaming: bool | Literal["remote"] = False,
         in_memory: bool | None = None,
         shuffle_buffer: int = 10_000,
         resize: Resize | None = None,
@@ -121,6 +123,7 @@ class HFImageDataModule(AbstractImageDataModule):
             flip=flip,
         )
         _check_one_of("resize", resize, (None, "scale", "crop"))
+        _check_one_of("streaming", streaming, (True, False, "remote"))
         _check_one_of("on_corrupt", on_corrupt, ("raise", "skip"))
         _check_one_of("channels", channels, (1, 3))
         _check_at_least("shuffle_buffer", shuffle_buffer, 1)
@@ -137,12 +140,14 @@ class HFImageDataModule(AbstractImageDataModule):
                 f"embedding_key={embedding_key} and embedding_dim={embedding_dim} go together"
             )
         self.path = path
-        self._source = Source(path, name, data_files, revision, streaming, Retries(num_retries))
+        remotely = streaming is not False
+        self._source = Source(path, name, data_files, revision, remotely, Retries(num_retries))
+        self._streaming = streaming
         self._splits = splits
         self._keys = (image_key, label_key, embedding_key)
         self._classes = None if classes is None else list(classes)
         self._max_examples = max_examples
-        self._in_memory = not streaming if in_memory is None else in_memory
+        self._in_memory = in_memory
         self._shuffle_buffer = shuffle_buffer
         size = (self.image_size[0], self.image_size[1])
         self._decoder = ImageDecoder(
@@ -187,7 +192,11 @@ class HFImageDataModule(AbstractImageDataModule):
         encoded = self._encoded(split)
         if encoded is None or len(encoded) == 0:
             return None
-        if self._in_memory:
+        in_memory = self._in_memory
+        if in_memory is None:
+            local = self._streaming == "remote" and not encoded.rows.is_remote
+            in_memory = local or self._streaming is False
+        if in_memory:
             return cached_examples(encoded, self._cache_dir, self._num_workers)
         encoded.check_first()
         return StreamedExamples(encoded, self._num_workers, self._shuffle_buffer)

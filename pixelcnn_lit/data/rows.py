@@ -37,8 +37,10 @@ class AbstractRows(ABC):
         features: what the columns mean.
         block_sizes: rows of each block, shape (num_blocks,).
         block_starts: number of the first row of each block, shape (num_blocks,).
+        is_remote: whether reading goes over a network.
     """
 
+    is_remote: bool = False
     features: datasets.Features
     block_sizes: NDArray[np.int64]
     block_starts: NDArray[np.int64]
@@ -74,6 +76,7 @@ class ParquetRows(AbstractRows):
 
     def __init__(self, files: Sequence[str], retries: Retries) -> None:
         self.files = list(files)
+        self.is_remote = any(map(is_remote, self.files))
         self._retries = retries
         self._open_files: dict[tuple[int, str], pq.ParquetFile] = {}
         self._groups: list[tuple[int, int, int]] = []  # file, row group in it, first row in it

@@ -1,0 +1,300 @@
+"""What `python -m pixelcnn_lit.sample` draws and writes, and how it refuses."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from lightning import Trainer
+from PIL import Image
+
+from pixelcnn_lit import configuration
+from pixelcnn_lit.configuration import compose_config
+from pixelcnn_lit.given import read_given
+from pixelcnn_lit.models import (
+    AbstractLitModel,
+    LitConvAutoencoder,
+    LitPixelCNN,
+    LitPixelCNNAutoencoder,
+    LitPixelCNNPP,
+    load_model,
+)
+from pixelcnn_lit.pictures import appearing, read_pictures
+from pixelcnn_lit.sample import SampleOptions, sample
+
+DIGITS = {"channels": 1, "num_levels": 17, "image_size": [8, 8]}
+TINY = {"num_filters": 4, "num_layers": 1, "num_hidden": 4, "first_kernel_size": 3}
+
+
+def save(model: torch.nn.Module, file: Path, names: list[str] | None = None) -> Path:
+    """A checkpoint as training writes it."""
+    if isinstance(model, AbstractLitModel):
+        model.class_names = names
+    trainer = Trainer(accelerator="cpu", logger=False, barebones=True)
+    trainer.strategy.connect(model)
+    trainer.save_checkpoint(file, weights_only=True)
+    return file
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Checkpoints of several models."""
+    folder = tmp_path_factory.mktemp("checkpoints")
+    torch.manual_seed(0)
+    names = ["bee", "cactus", "sea turtle"]
+    labelled = LitPixelCNN(**DIGITS, **TINY, num_classes=3)
+    torch.nn.init.normal_(labelled.network.output.conv.weight)
+    save(labelled, folder / "labelled.ckpt", names)
+    save(LitPixelCNN(**DIGITS, **TINY, num_classes=3), folder / "nameless.ckpt")
+    save(LitPixelCNN(**DIGITS, **TINY), folder / "plain.ckpt")
+    code = LitPixelCNNAutoencoder(**DIGITS, decoder="pixelcnn", latent_dim=2, **TINY)
+    save(code, folder / "code.ckpt")
+    save(LitConvAutoencoder(**DIGITS, latent_dim=2), folder / "squared.ckpt")
+    return folder
+
+
+@pytest.fixture
+def draw(folder: Path, tmp_path: Path) -> Callable[..., Path]:
+    """Draws with the checkpoint of a name; returns the folder it was told to write to."""
+
+    def run(name: str, *overrides: str) -> Path:
+        output = tmp_path / "drawn"
+        given = [f"checkpoint={folder / name}.ckpt", f"output={output}", "device=cpu", *overrides]
+        config = compose_config("sample", given)
+        configuration.check(config, SampleOptions)
+        sample(config)
+        return output
+
+    return run
+
+
+def refusal(draw: Callable[..., Path], *overrides: str) -> str:
+    with pytest.raises(ValueError, match=r".") as caught:
+        draw(*overrides)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def test_a_seed_decides_the_levels_and_nothing_else_does(draw):
+    first = np.load(draw("labelled", "num_images=5", "npy=true") / "samples.npy")
+    again = np.load(draw("labelled", "num_images=5", "npy=true", "batch_size=2") / "samples.npy")
+    other = np.load(draw("labelled", "num_images=5", "npy=true", "seed=1") / "samples.npy")
+    assert first.shape == (5, 1, 8, 8)
+    assert first.dtype == np.uint8
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+def test_labels_by_name_and_by_number_are_the_same_and_are_dealt_in_turn(draw, folder):
+    by_name = draw("labelled", "labels=[Sea turtle,bee]", "num_images=4", "npy=true")
+    by_name = np.load(by_name / "samples.npy")
+    by_number = np.load(
+        draw("labelled", "labels=[2,0]", "num_images=4", "npy=true") / "samples.npy"
+    )
+    model = load_model(folder / "labelled.ckpt")
+    seeded = torch.Generator().manual_seed(0)
+    expected = model.sample(4, torch.tensor([2, 0, 2, 0]), generator=seeded)
+    assert np.array_equal(by_name, by_number)
+    assert np.array_equal(by_name, expected.numpy())
+
+
+def test_the_picture_the_array_and_the_single_pictures_show_the_same(draw):
+    output = draw(
+        "labelled", "num_images=6", "individual=true", "npy=true", "labels=bee", "seed=3"
+    )
+    levels = np.load(output / "samples.npy")
+    read = read_pictures(output / "images", (1, 8, 8), 17)
+    assert np.array_equal(read.numpy(), levels)
+    with Image.open(output / "samples.png") as picture:
+        factor = picture.width // (3 * (8 + 4))
+        grid = np.asarray(picture)[factor // 2 :: factor, factor // 2 :: factor, 0]
+    assert grid.shape == (2 * 12, 3 * 12)
+    tile = grid[12 + 2 : 24 - 2, 24 + 2 : 36 - 2]  # the last of the second row
+    assert np.array_equal((tile * (16 / 255)).round(), levels[5, 0])
+
+
+def test_completions_keep_what_is_given_and_differ_in_the_rest(draw):
+    output = draw(
+        "labelled", "given=top:3", "num_images=2", "num_completions=2", "npy=true", "labels=bee",
+        "data=digits", "data.num_classes=3", "data.classes=[0,1,2]",
+    )  # fmt: skip
+    levels = np.load(output / "samples.npy").reshape(2, 2, 1, 8, 8)
+    assert np.array_equal(levels[:, 0, :, :3], levels[:, 1, :, :3])
+    assert not np.array_equal(levels[:, 0], levels[:, 1])
+    assert not np.array_equal(levels[0, 0, :, :3], levels[1, 0, :, :3])
+    with Image.open(output / "samples.png") as picture:
+        assert picture.width / picture.height == 4 / 2  # original | masked | two completions
+
+
+def test_pictures_of_a_folder_are_completed(draw, tmp_path):
+    pictures = draw("plain", "num_images=3", "individual=true") / "images"
+    output = draw("plain", f"images={pictures}", "given=right:5", "num_completions=1", "npy=true")
+    levels, originals = np.load(output / "samples.npy"), read_pictures(pictures, (1, 8, 8), 17)
+    assert np.array_equal(levels[..., 3:], originals[..., 3:].numpy())
+
+
+def test_codes_are_of_the_data_s_images(draw, folder):
+    levels = np.load(draw("code", "num_images=2", "npy=true", "data=digits") / "samples.npy")
+    data = configuration.build(compose_config("sample", ["checkpoint=x", "data=digits"]), "data")
+    images = next(iter(data.test_dataloader()))["image"][:2]
+    model = load_model(folder / "code.ckpt")
+    assert isinstance(model, LitPixelCNNAutoencoder)
+    expected = model.decode(model.encode(images), generator=torch.Generator().manual_seed(0))
+    assert np.array_equal(levels, expected.numpy())
+
+
+def test_interpolation_begins_and_ends_with_its_classes_and_keeps_the_noise(draw, folder):
+    output = draw("labelled", "interpolate=[bee,cactus]", "steps=3", "num_images=2", "npy=true")
+    levels = np.load(output / "samples.npy").reshape(2, 3, 1, 8, 8)
+    model = load_model(folder / "labelled.ckpt")
+    for step, label in [(0, 0), (2, 1)]:
+        seeded = torch.Generator().manual_seed(0)
+        expected = model.sample(2, torch.full((2,), label), generator=seeded)
+        assert np.array_equal(levels[:, step], expected.numpy())
+
+
+def test_interpolation_between_the_codes_of_two_images(draw):
+    output = draw(
+        "code", "interpolate=[0,4]", "steps=2", "num_images=1", "data=digits", "npy=true"
+    )
+    assert np.load(output / "samples.npy").shape == (2, 1, 8, 8)
+
+
+@pytest.mark.parametrize("kind", ["gif", "webp"])
+def test_an_animation_ends_with_the_picture(draw, kind):
+    output = draw("plain", "num_images=2", f"animation={kind}", "pixels_per_frame=16")
+    with (
+        Image.open(output / f"samples.{kind}") as frames,
+        Image.open(output / "samples.png") as end,
+    ):
+        assert frames.n_frames == 1 + 64 // 16
+        frames.seek(frames.n_frames - 1)
+        difference = np.asarray(frames.convert("L"), float) - np.asarray(end.convert("L"), float)
+    assert np.abs(difference).mean() < 8  # both formats round colours
+
+
+def test_pixels_appear_in_raster_order_and_given_ones_are_there_first():
+    tiles = torch.full((2, 1, 2, 3), 3, dtype=torch.uint8)
+    given = torch.zeros(2, 3, dtype=torch.bool)
+    given[1, 2] = True
+    frames = appearing(
+        tiles, torch.tensor([False, True]), given, 4, num_columns=2, pixels_per_frame=2
+    )
+    visible = [(frame[..., 0] == 255)[2:4].tolist() for frame in frames]
+    for number, (top, bottom) in zip((0, 2, 4, 6), visible, strict=True):
+        shown = [*top[9:12], *bottom[9:12]]
+        assert shown == [i < number or i == 5 for i in range(6)]
+        assert top[2:5] == bottom[2:5] == [True] * 3
+
+
+@pytest.mark.parametrize(
+    ("words", "rows", "columns"),
+    [
+        ("top:2", slice(0, 2), slice(None)),
+        ("bottom:1", slice(4, 5), slice(None)),
+        ("left:3", slice(None), slice(0, 3)),
+        ("right:2", slice(None), slice(5, 7)),
+        ("box:1:2:3:4", slice(1, 4), slice(2, 6)),
+    ],
+)
+def test_words_say_which_pixels_are_given(words: str, rows: slice, columns: slice):
+    expected = torch.zeros(5, 7, dtype=torch.bool)
+    expected[rows, columns] = True
+    assert torch.equal(read_given(words, (5, 7)), expected)
+
+
+def test_files_say_which_pixels_are_given(tmp_path: Path):
+    mask = np.random.default_rng(0).random((5, 7)) < 0.5
+    np.save(tmp_path / "mask.npy", mask)
+    Image.fromarray(mask.astype(np.uint8) * 255).save(tmp_path / "mask.png")
+    for name in ("mask.npy", "mask.png"):
+        assert np.array_equal(read_given(str(tmp_path / name), (5, 7)).numpy(), mask)
+    with pytest.raises(ValueError, match=r"shape \(5, 7\), the images are 7x5"):
+        read_given(str(tmp_path / "mask.npy"), (7, 5))
+
+
+def test_ctrl_c_keeps_the_batches_that_are_finished(draw, monkeypatch, folder, tmp_path):
+    expected = np.load(draw("labelled", "num_images=6", "npy=true") / "samples.npy")
+    original = AbstractLitModel.sample_batches
+
+    def interrupted(self, *arguments, **options):
+        for number, batch in enumerate(original(self, *arguments, **options)):
+            if number == 2:
+                raise KeyboardInterrupt
+            yield batch
+
+    monkeypatch.setattr(AbstractLitModel, "sample_batches", interrupted)
+    with pytest.raises(SystemExit, match="130"):
+        draw("labelled", "num_images=6", "npy=true", "batch_size=2")
+    kept = np.load(tmp_path / "drawn" / "samples.npy")
+    assert np.array_equal(kept, expected[:4])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "reason"),
+    [
+        (["labelled", "labels=[bea]"], "labels: 'bea' is no class of this model; did you"),
+        (["labelled", "labels=[3]"], "labels: 3 is no class number; allowed are 0 … 2"),
+        (["nameless", "labels=[bee]"], "labels: 'bee' is a name, but the data trained on had"),
+        (["plain", "labels=[1]"], r"labels=\[1\]: this model was trained without labels"),
+        (["plain", "temperature=0"], "temperature=0: above 0"),
+        (["plain", "temperature=warm"], "temperature=warm: must be a number"),
+        (["plain", "num_images=0"], "num_images=0: at least 1"),
+        (["plain", "steps=1"], "steps=1: at least 2"),
+        (["plain", "guidance=2"], "guidance=2"),
+        (["plain", "given=top"], "given=top: allowed are top:N, bottom:N"),
+        (["plain", "given=middle:3"], "given=middle:3: allowed are top:N"),
+        (["plain", "given=left:9"], "given=left:9: reaches beyond images of 8x8"),
+        (["plain", "given=nowhere.npy"], "given=nowhere.npy: not a readable mask"),
+        (["plain", "given=top:2", "images=nowhere"], "images=nowhere: no folder with pictures"),
+        (["plain", "given=top:2"], "data: must be given, as checkpoint="),
+        (["plain", "given=top:2", "data=mnist"], "data.num_levels=256: the model was trained"),
+        (["plain", "interpolate=[0,1]"], "this model is unconditional"),
+        (["labelled", "interpolate=[0]"], "two classes, or the numbers of two images"),
+        (["code", "interpolate=[0,999]", "data=digits"], "there are only 180 images"),
+        (["labelled", "given=top:2", "interpolate=[0,1]"], "not together with given"),
+        (["squared"], "holds no model of this package; allowed are LitPixelCNN,"),
+        (["missing"], "missing.ckpt: there is no such file"),
+        (["plain", "animation=mp4"], "animation=mp4: must be gif or webp or null"),
+        (["plain", "output=/dev/null/x"], "output=/dev/null/x: cannot be written"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_done_is_refused_in_one_line(draw, overrides: list[str], reason: str):
+    message = refusal(draw, *overrides)
+    assert re.search(reason, message), message
+
+
+def test_a_damaged_checkpoint_is_refused_in_one_line(draw, folder: Path):
+    content = bytearray((folder / "plain.ckpt").read_bytes())
+    (folder / "short.ckpt").write_bytes(content[: len(content) // 2])
+    weight = load_model(folder / "plain.ckpt").network.input.weight
+    content[content.index(weight.detach().numpy().tobytes())] ^= 1
+    (folder / "flipped.ckpt").write_bytes(content)
+    (folder / "text.ckpt").write_text("not a checkpoint")
+    for name in ("short", "flipped", "text"):
+        assert "damaged, or no checkpoint at all" in refusal(draw, name)
+
+
+def test_every_model_is_found_again_by_its_checkpoint(folder: Path, tmp_path: Path):
+    pp = LitPixelCNNPP(**DIGITS, num_filters=4, num_resnet=1, num_hierarchies=2)
+    save(pp, tmp_path / "pp.ckpt")
+    found = load_model(tmp_path / "pp.ckpt")
+    assert type(found) is LitPixelCNNPP
+    assert not found.training
+    for name, weight in pp.state_dict().items():
+        assert torch.equal(found.state_dict()[name], weight)
+    assert load_model(folder / "labelled.ckpt").class_names == ["bee", "cactus", "sea turtle"]
+
+
+def test_a_mistake_on_the_command_line_is_one_line_and_status_2(folder: Path):
+    command = [sys.executable, "-m", "pixelcnn_lit.sample", f"checkpoint={folder / 'plain.ckpt'}"]
+    ended = subprocess.run([*command, "temperature=-1"], capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr == "error: temperature=-1: above 0\n"

@@ -151,7 +151,10 @@ def test_an_argument_that_the_decoder_does_not_read_is_refused(decoder, name, va
         ({"decoder": "rnn"}, "decoder='rnn': allowed are"),
         ({"latent_dim": 0}, "latent_dim=0"),
         ({"num_encoder_filters": 0}, "num_encoder_filters=0"),
-        ({"decoder": "pp", "num_hierarchies": 5, "num_filters": 4}, "num_hierarchies=5: images of 6x5 allow"),
+        (
+            {"decoder": "pp", "num_hierarchies": 5, "num_filters": 4},
+            "num_hierarchies=5: images of 6x5 allow",
+        ),
         ({"decoder": "gated", "kernel_size": 4}, "kernel_size=4"),
     ],
 )

@@ -9,6 +9,7 @@ PYTHON3 ?= python3
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
+ENGINE := $(VENV)/.sweep-engine
 # one thread per test process: the small arrays of the tests gain nothing from more
 PYTEST := OMP_NUM_THREADS=1 $(PYTHON) -m pytest
 
@@ -43,7 +44,7 @@ format: $(INSTALLED) ## Let ruff repair what it can
 test: $(INSTALLED) ## All tests but the slow ones
 	$(PYTEST) -m "not slow and not network" $(ARGS)
 
-test-all: $(INSTALLED) ## All tests, the slow ones included (SLURM's need slurm-wlm and munge, and root)
+test-all: $(INSTALLED) $(ENGINE) ## All tests, the slow ones included (SLURM's need slurm-wlm and munge, and root)
 	$(PYTEST) -m "not network" $(ARGS)
 
 smoke: $(INSTALLED) ## A tiny run from start to end, under a minute
@@ -67,9 +68,15 @@ sample: $(INSTALLED) ## RUN=runs/… ARGS="…": draw images from the best check
 evaluate: $(INSTALLED) ## RUN=runs/… ARGS="…": bits/dim of the best checkpoint of a run
 	$(PYTHON) -m pixelcnn_lit.evaluate $(if $(RUN),checkpoint=$(RUN)/checkpoints/best.ckpt) $(ARGS)
 
-sweep: $(INSTALLED) ## SWEEP=pp_architecture [OFFLINE=1] [COUNT=4] ARGS="…": many runs, ranked
-	$(PYTHON) -m pixelcnn_lit.sweep sweep=$(or $(SWEEP),pp_architecture) \
-	  offline=$(if $(OFFLINE),true,false) $(if $(COUNT),count=$(COUNT)) $(ARGS)
+sweep: $(INSTALLED) $(if $(OFFLINE),$(ENGINE)) ## SWEEP=pp_architecture [OFFLINE=1] [COUNT=4] ARGS="…": many runs, ranked
+	$(PYTHON) -m pixelcnn_lit.sweep $(or $(SWEEP),pp_architecture) $(if $(OFFLINE),--offline) \
+	  $(if $(COUNT),--count $(COUNT)) $(ARGS)
+
+# W&B's sweep engine asks for an old numpy that it does not need
+$(ENGINE): $(INSTALLED) sweeps/requirements.txt
+	UV_FIND_LINKS="$(PIP_FIND_LINKS)" VIRTUAL_ENV="$(CURDIR)/$(VENV)" \
+	  $(VENV)/bin/uv pip install --quiet --no-deps -r sweeps/requirements.txt
+	@touch $@
 
 slurm: $(INSTALLED) ## VARIANT=pp NODES=4 GPUS=8 ARGS="…" SBATCH="--partition=…": submit a multi-node run
 	@mkdir -p runs

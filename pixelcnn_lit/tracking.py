@@ -264,8 +264,6 @@ class WandbTracker(Logger):
         )
         run.define_metric("trainer/global_step")
         run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
-        for metric in ("val/bits_per_dim", "val/mse"):
-            run.define_metric(metric, summary="min,last")
         return run
 
     def _guard(self, call: Callable[[], object]) -> None:
@@ -303,13 +301,17 @@ def choose_mode() -> Mode:
 def run_id(run_dir: Path) -> str:
     """The W&B run that belongs to a run folder: the same after a resume or a requeue.
 
+    A sweep's agent gives the run of a trial in WANDB_RUN_ID.
+
+
     Raises:
         OSError: if the folder cannot be written.
     """
     file = run_dir / "wandb_run_id"
     if not file.exists():
         job = os.environ.get("SLURM_JOB_ID")
-        file.write_text(f"slurm-{job}" if job else secrets.token_hex(4))
+        anew = f"slurm-{job}" if job else secrets.token_hex(4)
+        file.write_text(os.environ.get("WANDB_RUN_ID", anew))
     return file.read_text()
 
 

@@ -14,7 +14,8 @@ FLOORS = [
     {"sampling", "coding", "metrics"},
     {"models", "data", "tracking", "checkpoints", "slurm"},
     {"callbacks"},
-    {"configuration", "run_folder", "run_options", "summary"},
+    {"configuration", "run_folder", "run_options", "summary", "trial"},
+    {"ranking"},
     # above: training and the commands that people type
 ]
 LOWEST_FLOOR_OF = {"lightning": 2, "hydra": 5, "omegaconf": 5, "wandb": 3}

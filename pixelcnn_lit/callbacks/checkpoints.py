@@ -53,6 +53,7 @@ class Checkpoints(Checkpoint):
         self.every_n_steps = every_n_steps
         self.best = float("inf")
         self._interruption = Interruption()
+        self._stopping = 0
         self._last_time = time.monotonic()
 
     @property
@@ -89,8 +90,18 @@ class Checkpoints(Checkpoint):
         signum = self._interruption.pending(trainer)
         if signum or self._is_due(trainer) or trainer.global_step == trainer.max_steps:
             self._save_last(trainer)
-        if signum:
-            raise Interrupted(signum, trainer.global_step)
+        self._stopping = signum
+
+    def on_train_batch_start(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        batch: dict[str, Tensor],
+        batch_idx: int,
+    ) -> None:
+        """Stops where a signal was acted upon: by now the metrics of its step are logged, too."""
+        if self._stopping:
+            raise Interrupted(self._stopping, trainer.global_step)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keeps the best."""
@@ -105,8 +116,7 @@ class Checkpoints(Checkpoint):
         """Saves after an epoch, unless max_steps cut it short: its other batches would be lost."""
         if trainer.is_last_batch:
             self._save_last(trainer)
-        if signum := self._interruption.pending(trainer):
-            raise Interrupted(signum, trainer.global_step)
+            self._stopping = self._interruption.pending(trainer)
 
     def state_dict(self) -> dict[str, float]:
         """What is best so far."""

@@ -1,0 +1,173 @@
+"""Many runs that differ in a few options, ranked: `python -m pixelcnn_lit.sweep pp_architecture`.
+
+The files in sweeps/ are W&B's. With its server `wandb`'s own agent runs them; with --offline they
+run here one after the other, on W&B's own engine, which chooses trials and ends bad ones early.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import warnings
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import wandb
+import yaml
+from rich.console import Console
+from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
+
+from pixelcnn_lit.configuration import end_with_error
+from pixelcnn_lit.ranking import ranking, save_plot
+from pixelcnn_lit.trial import Trial, Value, run_trial
+
+SWEEPS_DIR = Path(__file__).resolve().parents[1] / "sweeps"
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A file in sweeps/.
+
+    Args:
+        name: of the file, without its ending.
+        config: its content, as W&B takes it.
+        metric: what is minimised.
+    """
+
+    name: str
+    config: dict[str, object]
+    metric: str
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m pixelcnn_lit.sweep", description=__doc__)
+    parser.add_argument("sweep", help="a file in sweeps/, without its ending")
+    parser.add_argument("--offline", action="store_true", help="without W&B's server")
+    parser.add_argument("--count", type=int, help="how many runs at most")
+    parser.add_argument("--folder", type=Path, help="where offline runs go")
+    parser.add_argument("overrides", nargs="*", help="options of every run: trainer.max_epochs=5")
+    arguments = parser.parse_intermixed_args()
+    try:
+        sweep = read_sweep(arguments.sweep)
+        if arguments.offline:
+            when = f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
+            folder = arguments.folder or Path("runs") / f"sweep-{sweep.name}" / when
+            trials = run_offline(sweep, arguments.count or 10, folder, arguments.overrides)
+            report(trials, sweep, folder)
+        else:
+            run_online(sweep, arguments.count, arguments.overrides)
+    except ValueError as error:
+        end_with_error(error)
+
+
+def read_sweep(name: str) -> Sweep:
+    """Reads sweeps/``name``.yaml.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    path = SWEEPS_DIR / f"{name}.yaml"
+    if not path.exists():
+        known = ", ".join(sorted(path.stem for path in SWEEPS_DIR.glob("*.yaml")))
+        raise ValueError(f"SWEEP={name}: no such sweep; there are {known}")
+    config = yaml.safe_load(path.read_text())
+    return Sweep(name, config, config["metric"]["name"])
+
+
+def run_online(sweep: Sweep, count: int | None, overrides: list[str]) -> None:
+    """Creates the sweep on W&B's server and works on it until it is done.
+
+    Raises:
+        ValueError: if nobody is logged in.
+    """
+    if not wandb.login(prompt=False, verify=False):
+        raise ValueError("W&B: not logged in; `wandb login`, or OFFLINE=1 for a sweep without it")
+    command = [*sweep.config["command"], *overrides]  # type: ignore[misc]
+    sweep_id = wandb.sweep({**sweep.config, "command": command}, project="pixelcnn-lit")
+    agent = [sys.executable, "-m", "wandb", "agent", "--project", "pixelcnn-lit", sweep_id]
+    limit = ["--count", str(count)] if count else []
+    sys.exit(subprocess.run([*agent[:4], *limit, *agent[4:]], check=False).returncode)
+
+
+def run_offline(sweep: Sweep, count: int, folder: Path, overrides: list[str]) -> list[Trial]:
+    """Runs up to ``count`` trials one after the other.
+
+    Args:
+        sweep: what to try.
+        count: trials at most; a grid may have fewer.
+        folder: every run gets a folder in it.
+        overrides: options of every run.
+
+    Raises:
+        ValueError: if W&B's engine is not installed, or does not accept the file.
+    """
+    try:
+        with warnings.catch_warnings():  # it names its settings as pydantic 1 did
+            warnings.simplefilter("ignore", UserWarning)
+            import sweeps as engine
+    except ImportError as error:
+        raise ValueError(
+            "W&B's sweep engine is not installed; `make sweep OFFLINE=1` does it, or"
+            " pip install --no-deps -r sweeps/requirements.txt"
+        ) from error
+    if violations := engine.schema_violations_from_proposed_config(sweep.config):
+        raise ValueError(f"sweeps/{sweep.name}.yaml: {'; '.join(violations)}")
+    trials: list[Trial] = []
+    suggestions: list[engine.SweepRun] = []
+    while len(trials) < count:
+        suggestion = engine.next_run(sweep.config, suggestions)
+        if suggestion is None:  # the grid is complete
+            break
+        suggestions.append(suggestion)
+        suggestion.name = str(len(trials))
+        suggestion.state = engine.RunState.running
+        options: dict[str, Value] = {name: v["value"] for name, v in suggestion.config.items()}
+        arguments = create_sweep_command_args({"args": suggestion.config})["args_no_hyphens"]
+
+        def should_stop(
+            history: dict[int, float], suggestion: engine.SweepRun = suggestion
+        ) -> bool:
+            suggestion.history = [{sweep.metric: value} for value in history.values()]
+            if "early_terminate" not in sweep.config:
+                return False
+            return any(run is suggestion for run in engine.stop_runs(sweep.config, suggestions))
+
+        number = len(trials)
+        print(f"trial {number}: {' '.join(arguments)}", file=sys.stderr, flush=True)
+        trial = run_trial(
+            number,
+            options,
+            [*arguments, *overrides],
+            folder / f"{number:03d}",
+            metric=sweep.metric,
+            should_stop=should_stop,
+            group=f"{sweep.name} {folder.name}",
+        )
+        suggestion.history = [{sweep.metric: value} for value in trial.history.values()]
+        if trial.best is not None:
+            suggestion.summary_metrics = {sweep.metric: trial.best}
+        done = trial.state in ("finished", "stopped")
+        suggestion.state = engine.RunState.finished if done else engine.RunState.failed
+        trials.append(trial)
+        value = "" if trial.best is None else f" {sweep.metric} {trial.best:.4f}"
+        print(f"  {trial.state}{value} {trial.message}", file=sys.stderr, flush=True)
+    return trials
+
+
+def report(trials: list[Trial], sweep: Sweep, folder: Path) -> None:
+    """Prints the ranking and saves the picture; ends with status 1 if nothing was measured."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=180)
+    console.print(ranking(trials, sweep.metric))
+    if not any(trial.best is not None for trial in trials):
+        sys.exit(1)
+    save_plot(trials, sweep.metric, folder / "sweep.png")
+    console.print(f"picture: {folder / 'sweep.png'}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,104 @@
+"""Every sweep file is W&B's, has only options that exist, and runs without a server."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pixelcnn_lit.configuration import check, compose_config
+from pixelcnn_lit.ranking import plot, ranked, varied
+from pixelcnn_lit.run_options import RunOptions
+from pixelcnn_lit.sweep import SWEEPS_DIR, main, read_sweep
+from pixelcnn_lit.trial import Trial
+
+SWEEPS = sorted(path.stem for path in SWEEPS_DIR.glob("*.yaml"))
+
+
+@pytest.mark.parametrize("name", SWEEPS)
+def test_every_sweep_file_passes_the_schema_of_wandb(name: str) -> None:
+    with warnings.catch_warnings():  # the engine names its settings as pydantic 1 did
+        warnings.simplefilter("ignore", UserWarning)
+        engine = pytest.importorskip("sweeps", reason="W&B's sweep engine: make sweep OFFLINE=1")
+    assert engine.schema_violations_from_proposed_config(read_sweep(name).config) == []
+
+
+@pytest.mark.parametrize("name", SWEEPS)
+def test_every_option_of_a_sweep_exists_and_takes_its_values(name: str) -> None:
+    config = yaml.safe_load((SWEEPS_DIR / f"{name}.yaml").read_text())
+    least, most = [], []
+    for option, choice in config["parameters"].items():
+        values = choice.get("values") or [
+            choice.get("value", choice.get("min")),
+            choice.get("max"),
+        ]
+        values = [value for value in values if value is not None]
+        least.append(f"{option}={values[0]}")
+        most.append(f"{option}={values[-1]}")
+    for overrides in (least, most):
+        check(compose_config("train", ["trainer=cpu", "run_dir=x", *overrides]), RunOptions)
+
+
+@pytest.mark.parametrize("name", SWEEPS)
+def test_a_sweep_minimises_what_is_logged(name: str) -> None:
+    assert read_sweep(name).metric == "val/bits_per_dim"
+    assert read_sweep(name).config["metric"]["goal"] == "minimize"
+
+
+def test_an_unknown_sweep_is_refused_with_those_there_are(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["sweep", "pp_architectur"])
+    with pytest.raises(SystemExit):
+        main()
+    said = capsys.readouterr().err
+    assert said.startswith("error: SWEEP=pp_architectur: no such sweep; there are ")
+    assert all(name in said for name in SWEEPS)
+
+
+def trial(number: int, best: float | None, **options: int) -> Trial:
+    history = {} if best is None else {1: best + 1, 2: best}
+    state = "invalid" if best is None else "finished"
+    return Trial(number, options, Path(str(number)), state, history, "", 1.0)
+
+
+def test_trials_are_ranked_by_their_best_value_and_failures_come_last() -> None:
+    trials = [trial(0, 2.0, a=1, b=1), trial(1, None, a=9, b=1), trial(2, 1.5, a=2, b=1)]
+    assert [t.number for t in ranked(trials)] == [2, 0, 1]
+    assert varied(trials) == ["a"]
+    assert len(plot([trials[0], trials[2]], "m").axes) == 2
+
+
+@pytest.mark.slow
+def test_an_offline_sweep_ranks_its_trials_and_tells_invalid_from_crashed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        pytest.importorskip("sweeps", reason="W&B's sweep engine: make sweep OFFLINE=1")
+    (tmp_path / "sweeps").mkdir()
+    config = read_sweep("pp_grid").config
+    config["parameters"] = {
+        "model.num_filters": {"value": 4},
+        "model.num_hierarchies": {"values": [1, 2, 9]},  # 9 halves an 8×8 image too often
+    }
+    (tmp_path / "sweeps/tiny.yaml").write_text(yaml.safe_dump(config))
+    monkeypatch.setattr("pixelcnn_lit.sweep.SWEEPS_DIR", tmp_path / "sweeps")
+    overrides = [
+        "trainer=cpu", "trainer.max_epochs=1", "trainer.limit_train_batches=2", "test=false",
+        "trainer.limit_val_batches=1", "callbacks.samples=null",
+    ]  # fmt: skip
+    folder = str(tmp_path / "out")
+    arguments = ["sweep", "tiny", "--offline", "--count", "9", "--folder", folder, *overrides]
+    monkeypatch.setattr(sys, "argv", arguments)
+    main()
+    said = capsys.readouterr()
+    assert "3 trials by val/bits_per_dim" in said.out
+    assert said.out.count("finished") == 2
+    assert "invalid" in said.out
+    assert "crashed" not in said.out
+    assert "num_hierarchies=9" in said.err
+    assert (tmp_path / "out/sweep.png").stat().st_size > 1000

@@ -1,0 +1,196 @@
+"""Numbers and pictures of a run, and that nothing of W&B's can stop it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from pixelcnn_lit.configuration import compose_config
+from pixelcnn_lit.tracking import MetricsFile, WandbTracker, choose_mode
+from pixelcnn_lit.training import train
+
+TINY = [
+    "trainer=cpu",
+    "model.num_filters=4",
+    "model.num_hierarchies=1",
+    "model.num_logistic_mix=2",
+    "data.batch_size=32",
+    "trainer.limit_train_batches=2",
+    "trainer.limit_val_batches=1",
+    "trainer.limit_test_batches=1",
+    "trainer.log_every_n_steps=1",
+    "trainer.max_epochs=1",
+    "callbacks.samples.num_rows=1",
+    "callbacks.progress=null",
+]
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def records(run_dir: Path) -> list[dict]:
+    """What the W&B run of a folder holds, read back by W&B's own client."""
+    [folder] = (run_dir / "wandb").glob("offline-run-*")
+    command = [
+        sys.executable,
+        "-m",
+        "wandb",
+        "leet",
+        "inspect",
+        str(folder),
+        "--summary",
+        "--json",
+    ]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True)
+    return json.loads(shown.stdout)
+
+
+def test_numbers_of_a_step_share_a_row_and_new_columns_reach_back(tmp_path: Path) -> None:
+    metrics = MetricsFile(tmp_path / "metrics.csv")
+    metrics.log_metrics({"a": 1.5}, step=0)
+    metrics.log_metrics({"a": 2.5}, step=1)
+    metrics.log_metrics({"b": 0.25}, step=1)
+    metrics.log_metrics({"c": 1e-9}, step=2)
+    metrics.save()
+    assert read(tmp_path / "metrics.csv") == [
+        {"step": "0", "a": "1.5", "b": "", "c": ""},
+        {"step": "1", "a": "2.5", "b": "0.25", "c": ""},
+        {"step": "2", "a": "", "b": "", "c": "1e-09"},
+    ]
+
+
+def test_a_resumed_table_drops_what_will_be_written_again(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    metrics = MetricsFile(path)
+    for step in range(4):
+        metrics.log_metrics({"a": step}, step=step)
+    metrics.save()
+    with path.open("a") as file:
+        file.write("4")  # a line cut short by a kill
+    resumed = MetricsFile(path)
+    resumed.keep_until(2)
+    resumed.log_metrics({"a": 20}, step=2)
+    resumed.save()
+    assert [(row["step"], row["a"]) for row in read(path)] == [("0", "0"), ("1", "1"), ("2", "20")]
+
+
+@pytest.mark.parametrize(
+    ("variable", "mode"),
+    [
+        ("online", "online"),
+        ("offline", "offline"),
+        ("disabled", "disabled"),
+        ("dryrun", "offline"),
+    ],
+)
+def test_the_environment_decides_the_mode(
+    variable: str, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", variable)
+    assert choose_mode() == mode
+
+
+def test_an_unknown_mode_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_MODE", "onlin")
+    with pytest.raises(ValueError, match="WANDB_MODE=onlin: must be online, offline or disabled"):
+        choose_mode()
+
+
+def test_without_a_key_a_run_is_kept_offline_and_this_is_said(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "none"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert choose_mode() == "offline"
+    assert capsys.readouterr().err.startswith("W&B: not logged in, kept offline")
+
+
+def test_a_run_keeps_its_curves_configuration_and_pictures(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    run_dir = tmp_path / "run"
+    train(compose_config("train", [*TINY, f"run_dir={run_dir}"]))
+    [folder] = (run_dir / "wandb").glob("offline-run-*")
+    assert folder.name.endswith((run_dir / "wandb_run_id").read_text())
+    assert list(folder.glob("files/media/images/samples_*.png"))
+    shown = json.dumps(records(run_dir))
+    logged = ("train/bits_per_dim", "val/bits_per_dim", "val/nats_per_dim", "test/bits_per_dim")
+    for name in (*logged, "lr-Adam", "gradient_norm", "images_per_second", "num_filters"):
+        assert name in shown, name
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+def test_online_without_a_network_goes_on_offline(tmp_path: Path) -> None:
+    """A key, but a server that does not exist: the run falls back and says so."""
+    environment = os.environ | {
+        "WANDB_MODE": "online",
+        "WANDB_API_KEY": "0" * 40,
+        "WANDB_BASE_URL": "http://127.0.0.1:9",
+    }
+    options = [*TINY, "logger.wandb.init_timeout=5", f"run_dir={tmp_path}/run"]
+    command = [sys.executable, "-m", "pixelcnn_lit.train", *options]
+    ended = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stderr.count("W&B: cannot be reached, going on offline") == 1
+    assert "Traceback" not in ended.stderr
+    assert read(tmp_path / "run/metrics.csv")[-1]["test/bits_per_dim"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    os.geteuid() != 0 or shutil.which("mount") is None, reason="mounts a full disk"
+)
+@pytest.mark.parametrize("options", ["size=16k", "size=16k,ro"])
+def test_a_full_or_read_only_wandb_folder_does_not_stop_training(
+    options: str, tmp_path: Path
+) -> None:
+    run_dir = tmp_path / "run"
+    (run_dir / "wandb").mkdir(parents=True)
+    mount = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(run_dir / "wandb")]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("mounting is not allowed here")
+    try:
+        command = [sys.executable, "-m", "pixelcnn_lit.train", *TINY, f"run_dir={run_dir}"]
+        environment = os.environ | {"WANDB_MODE": "offline"}
+        ended = subprocess.run(
+            command, capture_output=True, text=True, env=environment, check=False
+        )
+    finally:
+        subprocess.run(["umount", "-l", str(run_dir / "wandb")], check=True)
+    assert ended.returncode == 0, ended.stderr
+    assert "W&B: " in ended.stderr
+    assert "Traceback" not in ended.stderr, ended.stderr
+    assert read(run_dir / "metrics.csv")[-1]["test/bits_per_dim"]
+
+
+def test_a_failure_in_mid_run_ends_the_tracking_with_one_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    tracker = WandbTracker(str(tmp_path))
+    run = tracker.experiment
+    assert run is not None
+
+    def broken(_: dict[str, float]) -> None:
+        raise BrokenPipeError("the service is gone")
+
+    monkeypatch.setattr(run, "log", broken)
+    tracker.log_metrics({"a": 1.0}, step=0)
+    tracker.log_metrics({"a": 2.0}, step=1)
+    tracker.log_picture("samples", torch.zeros(4, 4, 3, dtype=torch.uint8), 1)
+    assert capsys.readouterr().err.count("W&B: tracking ends here, the service is gone") == 1
+    run.finish()

@@ -46,7 +46,7 @@ class NaNGuard(Callback):
         last = folder / "checkpoints" / "last.ckpt"
         raise FloatingPointError(
             f"the loss is {loss.item()} at step {trainer.global_step} (epoch"
-            f" {trainer.current_epoch}, batch {self._batch_idx}, kept in {kept}); last good checkpoint:"
-            f" {last if last.exists() else 'none yet'}; a lower model.optimizer.lr or"
+            f" {trainer.current_epoch}, batch {self._batch_idx}, kept in {kept}); last good"
+            f" checkpoint: {last if last.exists() else 'none yet'}; a lower model.optimizer.lr or"
             " trainer.gradient_clip_val=1 may help, debug=anomaly shows where it arises"
         )

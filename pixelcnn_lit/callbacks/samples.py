@@ -15,7 +15,6 @@ from torch import Tensor
 from pixelcnn_lit.images import image_grid
 from pixelcnn_lit.models import AbstractLitModel
 
-
 MIN_WIDTH = 640  # pixels of a picture, so that 8×8 images can be seen
 
 

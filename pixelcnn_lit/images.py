@@ -22,35 +22,6 @@ def rescale(images: Tensor, num_levels: int) -> Tensor:
     return x * (2 / (num_levels - 1)) - 1
 
 
-def quantise(images: Tensor, num_levels: int) -> Tensor:
-    """Bytes 0 … 255 as levels 0 … num_levels−1, every level holding an equal share of the bytes.
-
-    Args:
-        images: uint8 with 256 levels, any shape.
-        num_levels: 2 … 256.
-
-    Returns:
-        uint8 levels, the same shape; ``images`` itself when num_levels is 256.
-    """
-    if num_levels == 256:
-        return images
-    return (images.int() * num_levels // 256).to(torch.uint8)
-
-
-def binarise(images: Tensor, threshold: float = 127.5) -> Tensor:
-    """Bytes as 0 or 1: 1 where the byte lies above ``threshold`` (static binarisation)."""
-    return (images > threshold).to(torch.uint8)
-
-
-def binarise_dynamically(images: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """Bytes as 0 or 1, drawn anew at every call: 1 with probability byte/255.
-
-    Source: Salakhutdinov and Murray (2008); what the MNIST numbers in nats per image refer to.
-    """
-    uniforms = torch.rand(images.shape, generator=generator, device=images.device)
-    return (uniforms * 255 < images).to(torch.uint8)
-
-
 def to_bytes(images: Tensor, num_levels: int) -> Tensor:
     """Levels 0 … num_levels−1 spread over 0 … 255, as uint8 for a picture file."""
     return (images.float() * (255 / (num_levels - 1))).round().to(torch.uint8)

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from pixelcnn_lit.images import rescale
 from pixelcnn_lit.layers.activations import ResnetActivation
-from pixelcnn_lit.models.base import (
-    AbstractLitModel,
+from pixelcnn_lit.models.base import AbstractLitModel
+from pixelcnn_lit.models.parts import (
     LikelihoodName,
     OptimizerFactory,
     SchedulerFactory,
@@ -36,6 +36,9 @@ class LitPixelCNNAutoencoder(AbstractLitModel):
     Encoder and decoder learn together, from the decoder's likelihood alone: details that the
     decoder predicts from the pixels before need no room in the code, which is left for what the
     image shows. The images of one code differ, unlike those of a decoder trained on squared error.
+
+    Its bits/dim are those of an image whose code is known for nothing: they say how well it
+    learns, and cannot be compared with those of the other models.
 
     Args:
         channels: colours of an image, C.

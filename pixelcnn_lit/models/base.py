@@ -3,40 +3,24 @@
 from __future__ import annotations
 
 from abc import ABC
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Literal, cast
+from typing import cast
 
 import torch
 from lightning import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
-from torch.optim import Adam, Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 
 from pixelcnn_lit import sampling
 from pixelcnn_lit.images import rescale
-from pixelcnn_lit.likelihoods import (
-    AbstractLikelihood,
-    Bernoulli,
-    ChannelLogisticMixture,
-    LogisticMixture,
-    Softmax,
-)
+from pixelcnn_lit.likelihoods import AbstractLikelihood
 from pixelcnn_lit.metrics import BitsPerDim, NatsPerDim, bits_per_dim, nats_per_dim
+from pixelcnn_lit.models.parts import OptimizerFactory, SchedulerFactory, optimization
 from pixelcnn_lit.networks.base import AbstractNetwork
-from pixelcnn_lit.networks.conditions import (
-    AbstractCondition,
-    EmbeddingCondition,
-    LabelCondition,
-    NoCondition,
-    mix,
-)
+from pixelcnn_lit.networks.conditions import AbstractCondition, LabelCondition, mix
 from pixelcnn_lit.networks.weight_norm import initialise
 
-LikelihoodName = Literal["bernoulli", "softmax", "logistic_mixture", "channel_logistic_mixture"]
-OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
-SchedulerFactory = Callable[[Optimizer], LRScheduler]
 Batch = dict[str, Tensor]
 
 
@@ -106,10 +90,14 @@ class AbstractLitModel(LightningModule, ABC):
 
         Returns:
             Nats per image (B,), float32 also under autocast.
+
+        Raises:
+            ValueError: if the images or the cond are not what the model was built for.
         """
-        x = rescale(images, self.likelihood.num_levels)
-        pixels = self.likelihood(self.network(x, self._network_cond(cond, len(images), x)))
-        return pixels.log_prob(images.movedim(1, -1)).sum((1, 2))
+        self._check_images(images)
+        if cond is not None or not self.condition.reads_images:
+            self.condition.check(cond, len(images))
+        return self._log_prob(images, cond)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss, bits/dim of the batch: its gradient does not grow with the image."""
@@ -117,8 +105,14 @@ class AbstractLitModel(LightningModule, ABC):
         loss = bits_per_dim(log_prob, self.num_dims).mean()
         size = len(log_prob)
         nats = nats_per_dim(log_prob.detach(), self.num_dims).mean()
-        self.log("train/bits_per_dim", loss.detach(), batch_size=size, prog_bar=True)
-        self.log("train/nats_per_dim", nats, batch_size=size)
+        for name, value in [("bits_per_dim", loss.detach()), ("nats_per_dim", nats)]:
+            self.log(
+                f"train/{name}",
+                value,
+                batch_size=size,
+                prog_bar=name == "bits_per_dim",
+                sync_dist=self.trainer.world_size > 1,
+            )
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
@@ -133,9 +127,7 @@ class AbstractLitModel(LightningModule, ABC):
         """Initialise from the first batch before anything wraps the module; not on resume."""
         if stage == "fit" and isinstance(self.condition, LabelCondition):
             data = self.trainer.datamodule  # type: ignore[attr-defined]
-            self.class_names = getattr(
-                data, "class_names", None
-            )  # not every data module has names
+            self.class_names = getattr(data, "class_names", None)  # not all data have names
         if stage == "fit" and self.data_init and self.trainer.ckpt_path is None:
             self.initialise(self.trainer.datamodule.first_batch())  # type: ignore[attr-defined]
 
@@ -247,7 +239,7 @@ class AbstractLitModel(LightningModule, ABC):
             images=images,
             generator=generator,
         )
-        if guidance != 1 and not getattr(self.condition, "label_dropout", 0):
+        if guidance != 1 and not self.condition.label_dropout:
             raise ValueError(f"guidance={guidance}: needs a model trained with label_dropout > 0")
         return self._batches(request, cond, batch_size, cached, on_row)
 
@@ -335,7 +327,24 @@ class AbstractLitModel(LightningModule, ABC):
         return None if key is None else batch[key]
 
     def _log_prob_of(self, batch: Batch) -> Tensor:
-        return self.log_prob(batch["image"], self._batch_cond(batch))
+        return self._log_prob(batch["image"], self._batch_cond(batch))
+
+    def _log_prob(self, images: Tensor, cond: Tensor | None) -> Tensor:
+        """``log_prob`` of a batch the data module has checked: nothing waits for the device."""
+        x = rescale(images, self.likelihood.num_levels)
+        pixels = self.likelihood(self.network(x, self._network_cond(cond, len(images), x)))
+        return pixels.log_prob(images.movedim(1, -1)).sum((1, 2))
+
+    def _check_images(self, images: Tensor) -> None:
+        if images.shape[1:] != self.image_shape:
+            wanted = ("B", *self.image_shape)
+            raise ValueError(f"images of shape {tuple(images.shape)}: this model takes {wanted}")
+        num_levels = self.likelihood.num_levels
+        if images.numel() and not 0 <= int(images.min()) <= int(images.max()) < num_levels:
+            raise ValueError(
+                f"images hold levels {int(images.min())} … {int(images.max())}: this model has "
+                f"0 … {num_levels - 1}"
+            )
 
     def _measure(self, stage: str, batch: Batch) -> None:
         log_prob = self._log_prob_of(batch)
@@ -353,67 +362,3 @@ class AbstractLitModel(LightningModule, ABC):
             yield
         finally:
             self.train(was_training)
-
-
-def optimization(
-    parameters: Iterable[nn.Parameter],
-    make_optimizer: OptimizerFactory | None,
-    make_scheduler: SchedulerFactory | None,
-) -> OptimizerLRScheduler:
-    """The optimizer, Adam at 1e-3 if none is given, and the scheduler at every step."""
-    optimizer = make_optimizer(parameters) if make_optimizer else Adam(parameters, lr=1e-3)
-    if make_scheduler is None:
-        return optimizer
-    scheduler = make_scheduler(optimizer)
-    return {
-        "optimizer": optimizer,
-        "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
-    }
-
-
-def make_likelihood(
-    name: LikelihoodName, channels: int, num_levels: int, num_logistic_mix: int
-) -> AbstractLikelihood:
-    """The likelihood of that name.
-
-    Raises:
-        ValueError: if there is none, or it cannot hold ``num_levels``.
-    """
-    match name:
-        case "bernoulli":
-            if num_levels != 2:
-                raise ValueError(f"likelihood=bernoulli: needs num_levels=2, not {num_levels}")
-            return Bernoulli(channels)
-        case "softmax":
-            return Softmax(channels, num_levels)
-        case "logistic_mixture":
-            return LogisticMixture(channels, num_levels, num_logistic_mix)
-        case "channel_logistic_mixture":
-            return ChannelLogisticMixture(channels, num_levels, num_logistic_mix)
-    allowed = "bernoulli, softmax, logistic_mixture, channel_logistic_mixture"
-    raise ValueError(f"likelihood={name!r}: allowed are {allowed}")
-
-
-def make_condition(
-    num_classes: int | None, embedding_dim: int | None, label_dropout: float
-) -> AbstractCondition:
-    """Condition on the class label, on the data's embedding, or on nothing.
-
-    Raises:
-        ValueError: if both are asked for, or an argument is out of range.
-    """
-    if num_classes is not None and embedding_dim is not None:
-        raise ValueError(
-            f"num_classes={num_classes} and embedding_dim={embedding_dim}: condition on one, set "
-            "the other to null"
-        )
-    if not 0 <= label_dropout < 1:
-        raise ValueError(f"label_dropout={label_dropout}: in [0, 1)")
-    for name, value in [("num_classes", num_classes), ("embedding_dim", embedding_dim)]:
-        if value is not None and value < 1:
-            raise ValueError(f"{name}={value}: at least 1, or null for none")
-    if num_classes is not None:
-        return LabelCondition(num_classes, label_dropout)
-    if embedding_dim is not None:
-        return EmbeddingCondition(embedding_dim, label_dropout)
-    return NoCondition()

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
 from pixelcnn_lit.images import rescale
-from pixelcnn_lit.models.base import Batch, OptimizerFactory, SchedulerFactory, optimization
+from pixelcnn_lit.models.base import Batch
+from pixelcnn_lit.models.parts import OptimizerFactory, SchedulerFactory, optimization
 from pixelcnn_lit.networks.conditions import mix
 from pixelcnn_lit.networks.encoder import ConvAutoencoder
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pixelcnn_lit.models.base import (
-    AbstractLitModel,
+from pixelcnn_lit.models.base import AbstractLitModel
+from pixelcnn_lit.models.parts import (
     LikelihoodName,
     OptimizerFactory,
     SchedulerFactory,

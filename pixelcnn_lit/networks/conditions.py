@@ -15,10 +15,14 @@ class AbstractCondition(nn.Module, ABC):
     Attributes:
         cond_channels: size D of the cond; 0 for none.
         batch_key: the entry of the batch it is made from, None for none.
+        label_dropout: share of the training images that were shown without their condition.
+        reads_images: whether it is made from the images themselves where none is given.
     """
 
     cond_channels: int
     batch_key: str | None
+    label_dropout: float = 0.0
+    reads_images: bool = False
 
     @abstractmethod
     def check(self, value: Tensor | None, num_images: int) -> None:
@@ -130,6 +134,7 @@ class CodeCondition(AbstractCondition):
     """The code an encoder makes of the image itself."""
 
     batch_key = None
+    reads_images = True
 
     def __init__(self, encoder: nn.Module, latent_dim: int) -> None:
         super().__init__()

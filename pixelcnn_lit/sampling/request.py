@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator
 
@@ -107,8 +108,9 @@ class Request:
 
 
 def draw_seeds(num_images: int, generator: torch.Generator | None = None) -> list[int]:
-    """A seed for every image, from one generator on the CPU."""
-    return torch.randint(2**62, (num_images,), generator=generator).tolist()
+    """A seed for every image, from one generator."""
+    device = None if generator is None else generator.device
+    return torch.randint(2**62, (num_images,), generator=generator, device=device).tolist()
 
 
 def draw_uniforms(
@@ -116,7 +118,8 @@ def draw_uniforms(
 ) -> Tensor:
     """The random numbers of whole images, each image from a seed of its own.
 
-    An image therefore stays the same however a request is split into batches, and on any device.
+    An image therefore gets the same numbers however a request is split into batches, and on any
+    device.
 
     Returns:
         float32 (N, H, W, num_uniforms) in [0, 1), on the CPU.
@@ -158,9 +161,9 @@ def free_memory(device: torch.device) -> int:
 def _check_numbers(num_images: int, temperature: float, guidance: float) -> None:
     if num_images < 0:
         raise ValueError(f"num_images={num_images}: at least 0")
-    if not temperature > 0:
-        raise ValueError(f"temperature={temperature}: above 0")
-    if not guidance >= 0:
+    if not 0 < temperature < math.inf:
+        raise ValueError(f"temperature={temperature}: above 0, and finite")
+    if not 0 <= guidance < math.inf:
         raise ValueError(f"guidance={guidance}: at least 0; 1 is the conditional distribution")
 
 

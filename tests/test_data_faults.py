@@ -27,7 +27,7 @@ NUM_ROWS = 60
 
 
 class FaultyServer(ThreadingHTTPServer):
-    """Serves a folder; of every five requests one gets a 503 and one half of its body.
+    """Serves a folder; of every eleven requests one gets a 503 and one half of its body.
 
     Attributes:
         faults: how many requests were answered badly.
@@ -46,7 +46,7 @@ class FaultyServer(ThreadingHTTPServer):
     def turn(self):
         with self.lock:
             self.count += 1
-            fault = "503" if self.down else {1: "drop", 3: "503"}.get(self.count % 5)
+            fault = "503" if self.down else {1: "drop", 6: "503"}.get(self.count % 11)
             self.faults[fault] += 1
             return fault
 
@@ -356,3 +356,20 @@ def test_memory_of_a_stream_does_not_grow_with_its_length(tmp_path):
         peaks.append(peak_memory(folder, tmp_path / "cache"))
     bytes_of_the_longer = (folder / "train.parquet").stat().st_size
     assert peaks[1] - peaks[0] < 0.1 * peaks[0] < bytes_of_the_longer
+
+
+def test_rows_of_chosen_classes_are_counted_over_a_faulty_network_once(
+    serve, tmp_path, monkeypatch
+):
+    server = serve()
+    options = {"classes": ["banana"], "num_classes": 1}
+    first = remote(server, tmp_path, **options)
+    seen = rows_of(first)
+    assert len(set(seen)) == 10  # 12 rows fill two batches of five
+    assert {row % 5 for row in seen} == {1}
+
+    def refuse(self, rows):
+        raise AssertionError("counted again")
+
+    monkeypatch.setattr("pixelcnn_lit.data.selection.RowFilter.counts", refuse)
+    assert len(remote(server, tmp_path, **options).examples("train")) == 12

@@ -48,10 +48,10 @@ class HFImageDataModule(AbstractImageDataModule):
         image_key: picture column; None finds it by its type.
         label_key: label column; None finds it by type or name.
         embedding_key: column of numbers, (D,) or (D, H, W) per row; None for no embedding.
-        classes: names or numbers of the classes to keep, which become labels 0, 1, … in this
-        order. max_examples: only the first so many rows of each split, counted before ``classes``.
-        streaming: True reads files where they are, without downloading, and decodes in every epoch;
-            "remote" does so with remote files only.
+        classes: names or numbers of the classes to keep; they become labels 0, 1, … in this order.
+        max_examples: only the first so many rows of each split, counted before ``classes``.
+        streaming: True reads files where they are, without downloading, and decodes them in
+            every epoch; "remote" does so with remote files only.
         in_memory: decode once into a memory-mapped cache, or in every epoch; None leaves it to
             ``streaming``.
         shuffle_buffer: rows shuffled among each other when decoding in every epoch.
@@ -216,7 +216,13 @@ class HFImageDataModule(AbstractImageDataModule):
             fractions=fractions,
         )
         return EncodedSplit(
-            rows, row_filter, columns, self._decoder, self.embedding_dim, self._on_corrupt
+            rows,
+            row_filter,
+            columns,
+            self._decoder,
+            self.embedding_dim,
+            self._on_corrupt,
+            self._cache_dir / "digests",
         )
 
     def _share(self, split: Split) -> tuple[str | None, tuple[float, float]]:

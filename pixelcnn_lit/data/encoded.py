@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -114,6 +117,7 @@ class EncodedSplit:
         decoder: pictures to levels.
         embedding_dim: length of the first axis of every embedding.
         on_corrupt: "raise", or "skip" with a line in the log.
+        memory: folder that remembers what was counted.
     """
 
     rows: AbstractRows
@@ -122,11 +126,24 @@ class EncodedSplit:
     decoder: ImageDecoder
     embedding_dim: int | None
     on_corrupt: OnCorrupt
+    memory: Path
 
     @cached_property
     def counts(self) -> NDArray[np.int64]:
-        """How many selected rows each block has, (num_blocks,)."""
-        return self.row_filter.counts(self.rows)
+        """Selected rows of each block, (num_blocks,); remembered where it took a network."""
+        if not self.rows.is_remote:
+            return self.row_filter.counts(self.rows)
+        identity = repr((self.rows.fingerprint(self.memory), self.row_filter))
+        note = (
+            self.memory / f"{hashlib.blake2b(identity.encode(), digest_size=16).hexdigest()}.npy"
+        )
+        if not note.is_file():
+            counts = self.row_filter.counts(self.rows)
+            self.memory.mkdir(parents=True, exist_ok=True)
+            unfinished = note.with_suffix(f".{os.getpid()}.npy")
+            np.save(unfinished, counts)
+            unfinished.replace(note)
+        return np.load(note)
 
     def __len__(self) -> int:
         """How many selected rows there are."""

@@ -19,12 +19,16 @@ class CausalFieldDataModule(AbstractImageDataModule):
         image_size: [H, W].
         num_classes: None; there are no labels.
         embedding_dim: None; there are no embeddings.
-        hidden_offset: (rows, columns) to a parent that a plain PixelCNN cannot see; see
-        `CausalField`. hidden_weight: probability of copying it. visible_offset: (rows, columns) to
-        a parent that every network sees. visible_weight: probability of copying it. num_train:
-        training images. num_val: validation images. num_test: test images. field_seed: decides
-        which images are drawn. batch_size: images per step of all processes together. seed:
-        decides the order.
+        hidden_offset: (rows, columns) to a parent that a plain PixelCNN cannot see.
+        hidden_weight: probability of copying it.
+        visible_offset: (rows, columns) to a parent that every network sees.
+        visible_weight: probability of copying it.
+        num_train: training images.
+        num_val: validation images.
+        num_test: test images.
+        field_seed: decides which images are drawn.
+        batch_size: images per step of all processes together.
+        seed: decides the order.
 
     Raises:
         ValueError: for a value out of range.

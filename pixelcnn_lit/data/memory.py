@@ -81,7 +81,7 @@ def _key(split: EncodedSplit, folder: Path) -> str:
     """Digest of content and options."""
     options = (
         _FORMAT,
-        split.rows.fingerprint(folder / "digests"),
+        split.rows.fingerprint(split.memory),
         split.row_filter,
         split.columns,
         split.decoder,

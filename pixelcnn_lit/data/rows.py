@@ -9,19 +9,19 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 import tempfile
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO
 
 import datasets
 import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from fsspec.implementations.http import HTTPStreamFile
+from fsspec.implementations.http import HTTPFileSystem
+from fsspec.spec import AbstractBufferedFile
 from numpy.typing import NDArray
 
 from pixelcnn_lit.data.digests import file_digest
@@ -78,7 +78,7 @@ class ParquetRows(AbstractRows):
         self.files = list(files)
         self.is_remote = any(map(is_remote, self.files))
         self._retries = retries
-        self._open_files: dict[tuple[int, str], pq.ParquetFile] = {}
+        self._handles = _Handles()
         self._groups: list[tuple[int, int, int]] = []  # file, row group in it, first row in it
         sizes: list[int] = []
         footers = hashlib.blake2b(digest_size=16)
@@ -115,7 +115,7 @@ class ParquetRows(AbstractRows):
                     group, columns=list(columns), use_threads=False
                 )
             except Exception:
-                self._open_files.pop((os.getpid(), file), None)
+                self._handles.files.pop(file, None)
                 raise
 
         if is_remote(file):
@@ -138,7 +138,10 @@ class ParquetRows(AbstractRows):
         return digest.hexdigest()
 
     def __getstate__(self) -> dict[str, object]:
-        return {**self.__dict__, "_open_files": {}}
+        return {**self.__dict__, "_handles": None}
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        vars(self).update({**state, "_handles": _Handles()})
 
     def _footer(self, file: str) -> tuple[pq.FileMetaData, pa.Schema]:
         def attempt() -> tuple[pq.FileMetaData, pa.Schema]:
@@ -153,15 +156,22 @@ class ParquetRows(AbstractRows):
             raise ValueError(f"{file} is not a complete parquet file ({error})") from error
 
     def _opened(self, file: str) -> pq.ParquetFile:
-        """The open file of this process: a worker must not share its parent's connection."""
-        key = (os.getpid(), file)
-        if key not in self._open_files:
-            self._open_files = {k: v for k, v in self._open_files.items() if k[0] == key[0]}
-            if is_remote(file):
-                self._open_files[key] = pq.ParquetFile(_open_remote(file), pre_buffer=True)
-            else:
-                self._open_files[key] = pq.ParquetFile(file)
-        return self._open_files[key]
+        """The open file of this process and thread: neither may share another's connection."""
+        handles = self._handles
+        if handles.pid != os.getpid():  # we were forked
+            handles.pid, handles.files = os.getpid(), {}
+        if file not in handles.files:
+            source = _open_remote(file) if is_remote(file) else file
+            handles.files[file] = pq.ParquetFile(source, pre_buffer=is_remote(file))
+        return handles.files[file]
+
+
+class _Handles(threading.local):
+    """The open files of one thread, which close with it."""
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        self.files: dict[str, pq.ParquetFile] = {}
 
 
 class TableRows(AbstractRows):
@@ -211,20 +221,33 @@ class TableRows(AbstractRows):
         return digest.hexdigest()
 
 
-def _open_remote(url: str) -> IO[bytes]:
-    """A remote file, of which only the parts that are asked for are fetched.
-
-    A server that cannot send parts sends the whole file, which is kept on disk while it is in use.
-    """
+def _open_remote(url: str) -> AbstractBufferedFile | pa.NativeFile:
+    """A remote file, of which only the parts that are asked for are fetched."""
     system, name = fsspec.core.url_to_fs(url)
-    stream = system.open(name, "rb")
-    if not isinstance(stream, HTTPStreamFile):
-        return stream
-    whole = tempfile.TemporaryFile()  # noqa: SIM115 - stays open as long as the parquet file does
-    with stream:
-        shutil.copyfileobj(stream, whole)
-    whole.seek(0)
-    return whole
+    # Parquet says at once which bytes it wants: reading ahead would fetch others.
+    stream = system.open(name, "rb", cache_type="none")
+    assert isinstance(stream, AbstractBufferedFile)
+    if isinstance(system, HTTPFileSystem) and not _serves_parts(stream):
+        return _fetched(system, name)
+    return stream
+
+
+def _serves_parts(stream: AbstractBufferedFile) -> bool:
+    """Whether the last bytes can be had alone."""
+    try:
+        stream.seek(-4, os.SEEK_END)
+        stream.read(4)
+    except ValueError:  # what fsspec raises when it is sent the whole file
+        return False
+    return True
+
+
+def _fetched(system: HTTPFileSystem, name: str) -> pa.NativeFile:
+    """The whole file, on disk for as long as it is open."""
+    with tempfile.TemporaryDirectory() as folder:
+        whole = Path(folder) / "whole"
+        system.get_file(name, str(whole))
+        return pa.OSFile(str(whole))
 
 
 def _features(schema: pa.Schema) -> datasets.Features:

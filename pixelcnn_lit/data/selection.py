@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from multiprocessing.pool import ThreadPool
 from typing import NamedTuple
 
 import datasets
@@ -18,6 +19,7 @@ from pixelcnn_lit.data.randomness import uniforms
 from pixelcnn_lit.data.rows import AbstractRows
 
 _MANY_BLOCKS = 200  # from here on counting takes seconds and shows a bar
+_REMOTE_READERS = 16  # a network is mostly waited for
 
 
 class Selected(NamedTuple):
@@ -33,11 +35,10 @@ class RowFilter:
 
     Args:
         label_key: column of integer labels, or None.
-        labels: wanted labels in their new order (the first becomes 0), or None for all as they
-        are. max_examples: only the first so many rows of the table, counted before labels are
-        looked at. num_classes: labels that are kept as they are must lie in 0 … num_classes−1;
-        None for any. fractions: keep rows whose fixed random number lies in this interval; how a
-        validation
+        labels: wanted labels in their new order (the first becomes 0), None for all as they are.
+        max_examples: only the first so many rows of the table, counted before labels matter.
+        num_classes: labels kept as they are must lie in 0 … num_classes−1; None for any.
+        fractions: keep rows whose fixed random number lies in this interval; how a validation
             split is carved out of a training split, the same in every run.
     """
 
@@ -109,10 +110,15 @@ class RowFilter:
         counts = np.zeros(len(blocks), np.int64)
         if self.max_examples is not None:
             blocks = [b for b in blocks if rows.block_starts[b] < self.max_examples]
+
+        def count(block: int) -> int:
+            return len(self.select(rows, block, rows.read(block, self.columns())).positions)
+
         quick = len(blocks) < _MANY_BLOCKS or not get_console().is_terminal
-        for block in track(blocks, "Reading labels", transient=True, disable=quick):
-            table = rows.read(block, self.columns())
-            counts[block] = len(self.select(rows, block, table).positions)
+        with ThreadPool(_REMOTE_READERS if rows.is_remote else 1) as pool:
+            found = pool.imap(count, blocks)
+            bar = track(found, "Reading labels", len(blocks), transient=True, disable=quick)
+            counts[list(blocks)] = list(bar)
         return counts
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from pathlib import Path
 from typing import Literal
 
@@ -113,9 +114,10 @@ def learning_curve(train: dict[int, float], val: dict[int, float], unit: str) ->
         )
     # the first steps are far above everything that matters: leave them outside the frame
     settled = list(val.values()) + smooth(list(train.values()))[len(train) // 10 :]
-    low, high = min(settled), max(settled)
-    margin = 0.1 * (high - low) or 0.1
-    axes.set_ylim(low - 1.5 * margin, high + margin)
+    finite = [value for value in settled if math.isfinite(value)]
+    if finite:
+        margin = 0.1 * (max(finite) - min(finite)) or 0.1
+        axes.set_ylim(min(finite) - 1.5 * margin, max(finite) + margin)
     axes.set_xlabel("step")
     axes.set_ylabel(unit)
     axes.grid(alpha=0.3)

@@ -91,7 +91,7 @@ class Reconstructions(Callback):
         Image.fromarray(picture.cpu().numpy()).save(path)
         for logger in trainer.loggers:
             if isinstance(logger, PictureLogger):
-                logger.log_picture("reconstructions", picture, trainer.global_step)
+                logger.log_picture("reconstructions", picture, trainer.global_step - 1)
 
     def picture(
         self, model: LitPixelCNNAutoencoder | LitConvAutoencoder, images: Tensor

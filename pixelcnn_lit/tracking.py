@@ -233,22 +233,21 @@ class WandbTracker(Logger):
         self.mode = choose_mode()
         if self.mode == "disabled":
             return None
-        try:
-            self.run_dir.joinpath("wandb").mkdir(parents=True, exist_ok=True)
-            return self._init()
-        except (wandb.Error, OSError) as error:
-            if self.mode == "offline":
-                say(f"W&B: no tracking, {_one_line(error)}")
-                return None
-            say(f"W&B: cannot be reached, going on offline ({_one_line(error)})")
-        self.mode = "offline"
+        if self.mode == "online":
+            try:
+                return self._init()
+            except Exception as error:  # whatever W&B raises, training goes on
+                say(f"W&B: cannot be reached, going on offline ({_one_line(error)})")
+                wandb.teardown()  # its service still holds the id of the run
+                self.mode = "offline"
         try:
             return self._init()
-        except (wandb.Error, OSError) as again:
-            say(f"W&B: no tracking, {_one_line(again)}")
+        except Exception as error:
+            say(f"W&B: no tracking, {_one_line(error)}")
             return None
 
     def _init(self) -> Run:
+        self.run_dir.joinpath("wandb").mkdir(parents=True, exist_ok=True)
         run = wandb.init(
             dir=self.run_dir,
             mode=self.mode,

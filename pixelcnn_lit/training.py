@@ -94,13 +94,16 @@ def _prepare_process(options: RunOptions) -> None:
     os.environ[configuration.RUN_DIR_VARIABLE] = (
         options.run_dir
     )  # for the processes that Lightning starts
-    signal.signal(
-        signal.SIGUSR1, signal.SIG_IGN
-    )  # SLURM's warning may come before training begins
+    # SLURM's warning may come before training begins
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    # a log file on a full disk (W&B's) is no reason to fill the screen
+    logging.raiseExceptions = False
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)  # it says which hardware it did not find
     # Lightning's own use of torch
     warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")
+    # slurm/train.sbatch does; people who train without SLURM on a machine that has it know why
+    warnings.filterwarnings("ignore", message=".*srun.* command is available")
     # metrics are logged every n steps of the run, however short its epochs are
     warnings.filterwarnings("ignore", message=".*smaller than the logging interval")
     seed_everything(options.seed, workers=True, verbose=False)

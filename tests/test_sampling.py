@@ -1,0 +1,138 @@
+"""The walk over images and the requests around it; tests/test_laws_sampling.py has the laws."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+from variants import case_of, random_images
+
+from pixelcnn_lit import sampling
+from pixelcnn_lit.likelihoods import Bernoulli, LogisticMixture, Softmax
+from pixelcnn_lit.models import AbstractLitModel
+from pixelcnn_lit.sampling import draw_seeds, draw_uniforms, fitting_batch_size, request
+from pixelcnn_lit.sampling.raster import CachedWalk
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture(scope="module")
+def model() -> AbstractLitModel:
+    return case_of("gated").build((4, 5))
+
+
+def test_a_hook_sees_the_image_grow_row_by_row(model: AbstractLitModel):
+    seen: list[tuple[Tensor, int]] = []
+    images = model.sample(2, on_row=lambda images, row: seen.append((images.clone(), row)))
+    assert [row for _, row in seen] == [1, 2, 3, 4]
+    for so_far, row in seen:
+        assert torch.equal(so_far[:, :, :row], images[:, :, :row])
+        assert not so_far[:, :, row:].any()
+
+
+def test_every_image_has_random_numbers_of_its_own():
+    likelihood = Softmax(3, 4)
+    uniforms = draw_uniforms([7, 8, 7], likelihood, (4, 5))
+    assert uniforms.shape == (3, 4, 5, 3)
+    assert torch.equal(uniforms[0], uniforms[2])
+    assert not torch.equal(uniforms[0], uniforms[1])
+    assert torch.equal(draw_uniforms([8], likelihood, (4, 5))[0], uniforms[1])
+    assert 0 <= uniforms.min() <= uniforms.max() < 1
+
+
+@pytest.mark.parametrize(
+    ("likelihood", "expected"), [(Bernoulli(1), 1), (Softmax(3, 4), 3), (LogisticMixture(3, 4), 4)]
+)
+def test_as_many_random_numbers_are_drawn_as_a_pixel_needs(likelihood: Softmax, expected: int):
+    assert draw_uniforms([0], likelihood, (1, 1)).shape[-1] == expected
+
+
+def test_seeds_come_from_the_generator_alone():
+    state = torch.get_rng_state()
+    assert draw_seeds(3, seeded()) == draw_seeds(3, seeded())
+    assert torch.equal(torch.get_rng_state(), state)
+    assert len(set(draw_seeds(1000, seeded()))) == 1000
+
+
+def test_drawing_leaves_the_models_mode_and_the_random_numbers_of_training_alone():
+    model = case_of("pp").build((4, 5), dropout=0.5)
+    expected = model.sample(2, generator=seeded())
+    model.train()
+    state = torch.get_rng_state()
+    assert torch.equal(model.sample(2, generator=seeded()), expected)
+    assert model.training
+    assert model.network.training
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_an_interrupted_request_keeps_the_batches_that_are_finished(model: AbstractLitModel):
+    whole = model.sample(6, generator=seeded())
+    batches = model.sample_batches(6, generator=seeded(), batch_size=2)
+    first = next(batches)
+    batches.close()
+    assert torch.equal(first, whole[:2])
+
+
+def test_a_request_is_checked_before_its_first_batch_is_asked_for(model: AbstractLitModel):
+    with pytest.raises(ValueError, match="temperature"):
+        model.sample_batches(2, temperature=-1.0)
+
+
+def test_images_are_levels_of_the_model(model: AbstractLitModel):
+    images = model.sample(8)
+    assert images.dtype == torch.uint8
+    assert images.shape == (8, 3, 4, 5)
+    assert images.max() < model.likelihood.num_levels
+
+
+def test_replaying_images_puts_them_down_again(model: AbstractLitModel):
+    images = random_images(model, 2)
+    blank = torch.zeros(2, *model.image_shape)
+    walked = sampling.walk(model.network, model.likelihood, blank, sampling.replay(images))
+    assert torch.equal(walked, images)
+
+
+def test_an_image_that_is_given_whole_stays_whole(model: AbstractLitModel):
+    images = random_images(model, 2)
+    given = torch.ones(4, 5, dtype=torch.bool)
+    assert torch.equal(model.sample(2, given=given, images=images), images)
+
+
+@pytest.mark.parametrize("name", ["pixelcnn", "gated", "pp"])
+def test_the_memory_of_a_walk_does_not_grow_with_the_rows(name: str):
+    model = case_of(name).build((12, 8))
+    x = torch.zeros(2, *model.image_shape)
+    with torch.no_grad():
+        raster = CachedWalk(model.network, x, None)
+        sizes = []
+        for row in range(12):
+            raster.start_row(row)
+            for column in range(8):
+                raster.params(row, column)
+                raster.paint(row, column, x[:, :, row, column])
+            sizes.append(raster.walk.num_bytes())
+    assert max(sizes[1:]) <= sizes[1]
+
+
+def test_a_batch_is_as_large_as_fits_into_memory(
+    model: AbstractLitModel, monkeypatch: pytest.MonkeyPatch
+):
+    blank = torch.zeros(1, *model.image_shape)
+    sizes = []
+    for megabytes in (0, 1, 2, 10**6):
+        monkeypatch.setattr(request, "free_memory", lambda device, m=megabytes: m * 10**6)
+        sizes.append(fitting_batch_size(model.network, blank))
+    assert sizes == sorted(sizes)
+    assert sizes[0] == 1
+    assert sizes[1] > 1
+    assert sizes[-1] == request.LARGEST_BATCH
+
+
+def test_guidance_without_a_condition_is_refused(model: AbstractLitModel):
+    blank = torch.zeros(2, *model.image_shape)
+    with pytest.raises(ValueError, match=r"guidance=2\.0: needs a condition"):
+        sampling.walk(
+            model.network, model.likelihood, blank, sampling.choose_likeliest, guidance=2.0
+        )

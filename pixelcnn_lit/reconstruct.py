@@ -1,6 +1,6 @@
 """Draws what two autoencoders keep of test images, side by side.
 
-`python -m pixelcnn_lit.reconstruct autoencoder=RUN baseline=RUN data=digits out=FILE` makes the
+`python -m pixelcnn_lit.reconstruct autoencoder=RUN baseline=RUN data=digits output=FILE` makes the
 picture of van den Oord et al. (2016b), figure 6. From left to right: the image, its reconstruction
 by an autoencoder trained on the squared error, and several images that the PixelCNN autoencoder
 draws from its code.
@@ -8,8 +8,6 @@ draws from its code.
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeVar, cast
@@ -17,17 +15,17 @@ from typing import Literal, TypeVar, cast
 import torch
 from einops import rearrange
 from omegaconf import DictConfig
-from PIL import Image
 from torch import Tensor
 
 from pixelcnn_lit import configuration
 from pixelcnn_lit.callbacks.reconstructions import draw_each
-from pixelcnn_lit.callbacks.samples import MIN_WIDTH, enlarge
 from pixelcnn_lit.checkpoints import global_step
 from pixelcnn_lit.data.abstract import AbstractImageDataModule
 from pixelcnn_lit.images import image_grid
 from pixelcnn_lit.models import LitConvAutoencoder, LitPixelCNNAutoencoder
-from pixelcnn_lit.models.base import Batch
+from pixelcnn_lit.pictures import write_picture
+from pixelcnn_lit.run_data import first_examples
+from pixelcnn_lit.sample import torch_device
 
 Model = TypeVar("Model", LitPixelCNNAutoencoder, LitConvAutoencoder)
 
@@ -39,7 +37,7 @@ class ReconstructOptions:
     Args:
         autoencoder: run folder or checkpoint of a LitPixelCNNAutoencoder.
         baseline: run folder or checkpoint of a LitConvAutoencoder.
-        out: picture file to write.
+        output: picture file to write.
         num_images: rows, the first test images.
         num_draws: images drawn for each.
         seed: of the draws.
@@ -48,11 +46,11 @@ class ReconstructOptions:
 
     autoencoder: str
     baseline: str
-    out: str
+    output: str
     num_images: int
     num_draws: int
     seed: int
-    device: Literal["cpu", "cuda"]
+    device: Literal["cpu", "gpu"]
 
 
 def reconstruct(config: DictConfig) -> None:
@@ -71,19 +69,18 @@ def reconstruct(config: DictConfig) -> None:
     data = cast(AbstractImageDataModule, configuration.build(config, "data"))
     for name, model in [("autoencoder", autoencoder), ("baseline", baseline)]:
         check_fits(name, model, data)
-    images = first_images(data, options.num_images)
-    generator = torch.Generator().manual_seed(options.seed)
+    device = torch_device(options.device)
     picture = three_columns(
-        autoencoder.to(options.device),
-        baseline.to(options.device),
-        images.to(options.device),
+        autoencoder.to(device),
+        baseline.to(device),
+        first_examples(data, "test", options.num_images)["image"].to(device),
         options.num_draws,
-        generator,
+        torch.Generator().manual_seed(options.seed),
     )
-    out = Path(options.out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(picture.cpu().numpy()).save(out)
-    print(f"{out}: image | squared error | {options.num_draws} draws")
+    output = Path(options.output)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    write_picture(output, picture.cpu())
+    print(f"{output}: image | squared error | {options.num_draws} draws")
 
 
 def three_columns(
@@ -109,7 +106,7 @@ def three_columns(
     columns = torch.cat([images[None], draw_each(baseline, images, 1, generator), drawn])
     tiles = rearrange(columns, "column row ... -> (row column) ...")
     num_levels = autoencoder.likelihood.num_levels
-    return enlarge(image_grid(tiles, num_levels, num_columns=2 + num_draws), MIN_WIDTH)
+    return image_grid(tiles, num_levels, num_columns=2 + num_draws)
 
 
 def read_model(option: str, path: str, model_class: type[Model]) -> Model:
@@ -124,8 +121,7 @@ def read_model(option: str, path: str, model_class: type[Model]) -> Model:
             f"{option}={path}: no run folder with checkpoints/best.ckpt, nor a checkpoint"
         )
     checkpoint = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
-    arguments = inspect.signature(model_class).parameters.keys() - {"optimizer", "scheduler"}
-    if checkpoint["hyper_parameters"].keys() != arguments:
+    if checkpoint.get("model_class") != model_class.__name__:
         raise ValueError(f"{option}={path}: not the checkpoint of a {model_class.__name__}")
     return model_class.load_from_checkpoint(file, map_location="cpu", weights_only=True).eval()
 
@@ -144,24 +140,6 @@ def check_fits(
                 f"data.{name}={getattr(data, name)}: {option} was trained with"
                 f" {name}={model.hparams[name]}"
             )
-
-
-def first_images(data: AbstractImageDataModule, num_images: int) -> Tensor:
-    """The first test images, uint8 levels (N, C, H, W).
-
-    Raises:
-        ValueError: if there are no test images.
-    """
-    data.prepare_data()
-    data.setup("test")
-    images: list[Tensor] = []
-    for batch in cast(Iterable[Batch], data.test_dataloader()):
-        images.append(batch["image"])
-        if sum(map(len, images)) >= num_images:
-            break
-    if not images:
-        raise ValueError("data: this data set has no test images")
-    return torch.cat(images)[:num_images]
 
 
 if __name__ == "__main__":

@@ -437,9 +437,9 @@ def columns_config(**options):
 def test_the_command_draws_from_run_folders_and_from_checkpoints(checkpoints, tmp_path, capsys):
     for number, ending in enumerate(["", "/checkpoints/best.ckpt"]):
         options = {name: f"{checkpoints}/{name}{ending}" for name in ("autoencoder", "baseline")}
-        out = tmp_path / "new" / f"{number}.png"
-        reconstruct(columns_config(**options, out=str(out), num_images=2, num_draws=3))
-        assert str(out) in capsys.readouterr().out
+        output = tmp_path / "new" / f"{number}.png"
+        reconstruct(columns_config(**options, output=str(output), num_images=2, num_draws=3))
+        assert str(output) in capsys.readouterr().out
     first, second = ((tmp_path / "new" / f"{n}.png").read_bytes() for n in range(2))
     assert first == second
 

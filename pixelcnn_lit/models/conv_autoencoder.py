@@ -109,6 +109,10 @@ class LitConvAutoencoder(LightningModule):
         """The optimizer, and the scheduler at every step."""
         return optimization(self.parameters(), self.make_optimizer, self.make_scheduler)
 
+    def on_save_checkpoint(self, checkpoint: dict[str, object]) -> None:
+        """Say which class reads the file again."""
+        checkpoint["model_class"] = type(self).__name__
+
     def _measure(self, stage: str, batch: Batch) -> None:
         metric = self.metrics[stage]
         metric.update(self.squared_error(batch["image"]))  # type: ignore[operator]

@@ -7,12 +7,16 @@ run here one after the other, on W&B's own engine, which chooses trials and ends
 from __future__ import annotations
 
 import argparse
+import importlib
+import importlib.util
 import subprocess
 import sys
 import warnings
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from types import ModuleType
+from typing import Protocol
 
 import wandb
 import yaml
@@ -39,6 +43,16 @@ class Sweep:
     name: str
     config: dict[str, object]
     metric: str
+
+
+class Suggestion(Protocol):
+    """A trial as W&B's engine sees it: what it chose, and what came of it."""
+
+    name: str
+    state: str
+    config: dict[str, dict[str, Value]]
+    history: list[dict[str, float]]
+    summary_metrics: dict[str, float]
 
 
 def main() -> None:
@@ -104,19 +118,11 @@ def run_offline(sweep: Sweep, count: int, folder: Path, overrides: list[str]) ->
     Raises:
         ValueError: if W&B's engine is not installed, or does not accept the file.
     """
-    try:
-        with warnings.catch_warnings():  # it names its settings as pydantic 1 did
-            warnings.simplefilter("ignore", UserWarning)
-            import sweeps as engine
-    except ImportError as error:
-        raise ValueError(
-            "W&B's sweep engine is not installed; `make sweep OFFLINE=1` does it, or"
-            " pip install --no-deps -r sweeps/requirements.txt"
-        ) from error
+    engine = load_engine()
     if violations := engine.schema_violations_from_proposed_config(sweep.config):
         raise ValueError(f"sweeps/{sweep.name}.yaml: {'; '.join(violations)}")
     trials: list[Trial] = []
-    suggestions: list[engine.SweepRun] = []
+    suggestions: list[Suggestion] = []
     while len(trials) < count:
         suggestion = engine.next_run(sweep.config, suggestions)
         if suggestion is None:  # the grid is complete
@@ -127,9 +133,7 @@ def run_offline(sweep: Sweep, count: int, folder: Path, overrides: list[str]) ->
         options: dict[str, Value] = {name: v["value"] for name, v in suggestion.config.items()}
         arguments = create_sweep_command_args({"args": suggestion.config})["args_no_hyphens"]
 
-        def should_stop(
-            history: dict[int, float], suggestion: engine.SweepRun = suggestion
-        ) -> bool:
+        def should_stop(history: dict[int, float], suggestion: Suggestion = suggestion) -> bool:
             suggestion.history = [{sweep.metric: value} for value in history.values()]
             if "early_terminate" not in sweep.config:
                 return False
@@ -155,6 +159,23 @@ def run_offline(sweep: Sweep, count: int, folder: Path, overrides: list[str]) ->
         value = "" if trial.best is None else f" {sweep.metric} {trial.best:.4f}"
         print(f"  {trial.state}{value} {trial.message}", file=sys.stderr, flush=True)
     return trials
+
+
+def load_engine() -> ModuleType:
+    """W&B's own sweep engine.
+
+    Raises:
+        ValueError: if it is not installed.
+    """
+    found = importlib.util.find_spec("sweeps")
+    if found is None or found.origin is None:  # without a file it is only a folder of that name
+        raise ValueError(
+            "W&B's sweep engine is not installed; `make sweep OFFLINE=1` does it, or"
+            " pip install --no-deps -r sweeps/requirements.txt"
+        )
+    with warnings.catch_warnings():  # it names its settings as pydantic 1 did
+        warnings.simplefilter("ignore")
+        return importlib.import_module("sweeps")
 
 
 def report(trials: list[Trial], sweep: Sweep, folder: Path) -> None:

@@ -1,0 +1,495 @@
+"""Plants classic bugs of PixelCNNs, one at a time, in a copy of the package: `make mutants`.
+
+The tests named beside a bug must fail. A table tells which test caught it; the exit status is 1 if
+a bug survives, and 2 if a bug could not be planted or the tests fail without one.
+"""
+
+from __future__ import annotations
+
+import importlib
+import multiprocessing
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+COPIED = ("pixelcnn_lit", "tests", "conf", "pyproject.toml")
+NUM_PROCESSES = 2
+HEAVY_MODULES = ("lightning", "torchmetrics", "torch.nn.utils.parametrizations", "einops")
+"""Imported once, before the processes fork; never the package itself."""
+
+Tests = tuple[str, ...]
+"""Arguments of pytest: a file of tests/, and perhaps -k and an expression."""
+
+
+def select(file: str, expression: str = "") -> Tests:
+    """The tests of a file, or those that an expression chooses."""
+    path = f"tests/test_{file}.py"
+    return (path, "-k", expression) if expression else (path,)
+
+
+PAST = select("laws_causality", "nothing_but_the_past and not any")
+REACH = select("laws_causality", "whole_past")
+DRAWN = select("laws_distribution", "drawn_as_often and 3 and not pixelcnn and not autoencoder")
+SUM = select("laws_distribution", "sum_to_one and not autoencoder")
+CACHED_PP = select("laws_sampling", "cached_parameters and pp and not any")
+CACHED_GATED = select("laws_sampling", "cached_parameters and gated and not any")
+SPLIT = select("laws_sampling", "split")
+GRADIENT = select("laws_training", "gradient and gated")
+INITIALISED = select("laws_training", "initialised")
+BITS = select("laws_training", "as_many_bits")
+CONSTANTS = select("likelihoods", "60_digit")
+JOINT = select("likelihoods", "rounded_earlier or share_one")
+LAYERS = select("layers")
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A bug: ``old`` stands exactly once in the file and becomes ``new``."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    caught_by: Tests
+
+
+MUTANTS = [
+    Mutant(
+        "mask B in the first layer (PixelCNN)",
+        "networks/pixelcnn.py",
+        'center = color_mask("A", color_groups(in_channels, colors), groups)',
+        'center = color_mask("B", color_groups(in_channels, colors), groups)',
+        PAST,
+    ),
+    Mutant(
+        "mask B in the first layer (Gated)",
+        "networks/gated_pixelcnn.py",
+        'center = color_mask("A", color_groups(source, colors), halves)',
+        'center = color_mask("B", color_groups(source, colors), halves)',
+        PAST,
+    ),
+    Mutant(
+        "mask B in the head (PixelCNN++)",
+        "networks/pixelcnn_pp.py",
+        'hears = color_mask("A", torch.arange(colors), groups)',
+        'hears = color_mask("B", torch.arange(colors), groups)',
+        PAST,
+    ),
+    Mutant(
+        "kernel open to the right on its own row",
+        "layers/masks.py",
+        "past = (row < 0) | (column < 0)",
+        "past = (row < 0) | (column != 0)",
+        PAST,
+    ),
+    Mutant(
+        "unshifted link into the horizontal stack",
+        "networks/gated_pixelcnn.py",
+        "ImageConv2d(source, wide, range(-side - 1, 0), columns)",
+        "ImageConv2d(source, wide, range(-side, 1), columns)",
+        PAST,
+    ),
+    Mutant(
+        "link into the horizontal stack shifted twice",
+        "networks/gated_pixelcnn.py",
+        "ImageConv2d(source, wide, range(-side - 1, 0), columns)",
+        "ImageConv2d(source, wide, range(-side - 2, -1), columns)",
+        REACH,
+    ),
+    Mutant(
+        "no link into the horizontal stack",
+        "networks/gated_pixelcnn.py",
+        "wide = self.conv(x, walk) + link",
+        "wide = self.conv(x, walk) + 0 * link",
+        REACH,
+    ),
+    Mutant(
+        "gate halves across colour groups",
+        "networks/gated_pixelcnn.py",
+        "halves = groups.repeat(2)",
+        "halves = color_groups(2 * num_filters, colors)",
+        PAST,
+    ),
+    Mutant(
+        "residual connection in the first layer",
+        "networks/gated_pixelcnn.py",
+        "self.residual = source is None",
+        "self.residual = source in (None, 1)",
+        PAST,
+    ),
+    Mutant(
+        "parameter that nothing reads",
+        "networks/gated_pixelcnn.py",
+        "        self.link = Pointwise(wide, wide)",
+        "        self.link = Pointwise(wide, wide)\n        self.unread = Pointwise(1, 1)",
+        GRADIENT,
+    ),
+    Mutant(
+        "condition that a layer does not read",
+        "networks/gated_pixelcnn.py",
+        "        return gate(wide), self.link(wide, walk)",
+        "        return gate(wide), self.link(self.conv(x, walk), walk)",
+        GRADIENT,
+    ),
+    Mutant(
+        "unshifted u (PixelCNN++)",
+        "networks/pixelcnn_pp.py",
+        "above, around = range(-rows + 1, 0), range(-side, side + 1)",
+        "above, around = range(-rows + 2, 1), range(-side, side + 1)",
+        PAST,
+    ),
+    Mutant(
+        "unshifted ul (PixelCNN++)",
+        "networks/pixelcnn_pp.py",
+        "self.ul_left = ImageConv2d(image_channels, num_filters, range(-1, 1), range(-side, 0))",
+        "self.ul_left = ImageConv2d(image_channels, num_filters, range(-1, 1), range(-side, 1))",
+        PAST,
+    ),
+    Mutant(
+        "ul blind to the row above (PixelCNN++)",
+        "networks/pixelcnn_pp.py",
+        "start = features[0][-1] + self.ul_left(x, walk)",
+        "start = 0 * features[0][-1] + self.ul_left(x, walk)",
+        select("laws_training", "gradient and pp"),
+    ),
+    Mutant(
+        "upsampled values cropped a column too far",
+        "layers/resample.py",
+        "            output_padding=(0, output_padding),\n        )",
+        "            output_padding=(0, output_padding),\n        ).roll(-1, 3)",
+        PAST,
+    ),
+    Mutant(
+        "upsampled values cropped a row too far",
+        "layers/resample.py",
+        "            output_padding=(0, output_padding),\n        )",
+        "            output_padding=(0, output_padding),\n        ).roll(-1, 2)",
+        PAST,
+    ),
+    Mutant(
+        "weight norm per input channel of a transposed convolution",
+        "networks/weight_norm.py",
+        "dim=1 if isinstance(layer, Upsample) else 0)",
+        "dim=0)",
+        INITIALISED,
+    ),
+    Mutant(
+        "initialisation forgets to scale the bias",
+        "networks/weight_norm.py",
+        "layer.bias.copy_((layer.bias - mean) * scale)",
+        "layer.bias.copy_(layer.bias - mean * scale)",
+        INITIALISED,
+    ),
+    Mutant(
+        "output in half precision",
+        "layers/causal.py",
+        "with torch.autocast(x.device.type, enabled=False):",
+        "with torch.autocast(x.device.type, enabled=True):",
+        LAYERS,
+    ),
+    Mutant(
+        "mixture component redrawn for every colour",
+        "likelihoods/logistic_mixture.py",
+        "component = categorical_quantile(self.logits, uniforms[..., 0]).unsqueeze(-1)",
+        "component = categorical_quantile(\n"
+        "            self.logits.unsqueeze(-2), torch.rand_like(uniforms[..., 1:])\n"
+        "        )\n"
+        "        later = [c for c in range(component.shape[-1]) for _ in range(c)]\n"
+        "        component = torch.cat([component, component, component[..., later]], -1)",
+        JOINT,
+    ),
+    Mutant(
+        "coupled with the undiscretised colour",
+        "likelihoods/logistic_mixture.py",
+        "            levels.append(nearest_level(position, self.num_levels))\n"
+        "        return torch.stack(levels, -1).long()",
+        "            levels.append(position)\n"
+        "        return nearest_level(torch.stack(levels, -1), self.num_levels).long()",
+        JOINT,
+    ),
+    Mutant(
+        "coupling that both network and likelihood make",
+        "models/pixelcnn_pp.py",
+        "orders_channels=not pixels.couples_channels",
+        "orders_channels=True",
+        SUM,
+    ),
+    Mutant(
+        "open upper edge bin",
+        "likelihoods/logistic.py",
+        "has_upper_edge = levels < num_levels - 1",
+        "has_upper_edge = levels < num_levels",
+        CONSTANTS,
+    ),
+    Mutant(
+        "open lower edge bin",
+        "likelihoods/logistic.py",
+        "has_lower_edge = levels > 0",
+        "has_lower_edge = levels >= 0",
+        CONSTANTS,
+    ),
+    Mutant(
+        "wrong bin width",
+        "likelihoods/logistic.py",
+        "    half_bin = 1 / (num_levels - 1)\n    inverse",
+        "    half_bin = 1 / num_levels\n    inverse",
+        CONSTANTS,
+    ),
+    Mutant(
+        "levels rescaled to less than [-1, 1]",
+        "images.py",
+        "return x * (2 / (num_levels - 1)) - 1",
+        "return x * (2 / num_levels) - 1",
+        CONSTANTS,
+    ),
+    Mutant(
+        "mean instead of sum over the pixels",
+        "models/base.py",
+        "return pixels.log_prob(images.movedim(1, -1)).sum((1, 2))",
+        "return pixels.log_prob(images.movedim(1, -1)).mean((1, 2))",
+        BITS,
+    ),
+    Mutant(
+        "one pass over the colours of an ordering network",
+        "sampling/walk.py",
+        "for chosen in colors if network.orders_channels else [slice(None)]:",
+        "for chosen in [slice(None)]:",
+        DRAWN,
+    ),
+    Mutant(
+        "pixels painted as levels, not rescaled",
+        "sampling/walk.py",
+        "x = rescale(levels.to(blank.dtype), likelihood.num_levels)[:, : chosen.stop]",
+        "x = levels.to(blank.dtype)[:, : chosen.stop]",
+        DRAWN,
+    ),
+    Mutant(
+        "temperature forgotten",
+        "likelihoods/softmax.py",
+        "logits = logits / temperature",
+        "pass",
+        select("likelihoods", "temperature"),
+    ),
+    Mutant(
+        "guidance the wrong way round",
+        "likelihoods/guided.py",
+        "return torch.log_softmax(start + self.guidance * (toward - start), -1)",
+        "return torch.log_softmax(toward + self.guidance * (start - toward), -1)",
+        select("laws_distribution", "guidance and gated"),
+    ),
+    Mutant(
+        "given pixels drawn, others kept",
+        "sampling/choosers.py",
+        "return torch.where(mask[:, row, column, None], kept, levels)",
+        "return torch.where(mask[:, row, column, None], levels, kept)",
+        select("laws_sampling", "given and gated"),
+    ),
+    Mutant(
+        "every batch drawn from the same seeds",
+        "sampling/request.py",
+        "draw_uniforms(self.seeds[part],",
+        "draw_uniforms(self.seeds[: part.stop - part.start],",
+        SPLIT,
+    ),
+    Mutant(
+        "walk: stale rows",
+        "layers/causal.py",
+        "        if len(self.lines) > 1:\n            self.lines[:-1] = self.lines[1:].clone()",
+        "        return",
+        LAYERS,
+    ),
+    Mutant(
+        "walk: rows age before the next one has read them",
+        "layers/causal.py",
+        "        self.above = self.inputs.convolve(self.num_above).unbind(1)\n"
+        "        self.inputs.shift()",
+        "        self.inputs.shift()\n"
+        "        self.above = self.inputs.convolve(self.num_above).unbind(1)",
+        LAYERS,
+    ),
+    Mutant(
+        "walk: pending pixels of the second row missing",
+        "layers/resample.py",
+        "return self.pixels[self.walk.row % 2][column]",
+        "return self.pixels[0][column]",
+        CACHED_PP,
+    ),
+    Mutant(
+        "walk: second pending row missing",
+        "layers/resample.py",
+        "return self.rows[self.walk.row % 2]",
+        "return self.rows[0]",
+        CACHED_PP,
+    ),
+    Mutant(
+        "walk: pixels forgotten while the coarser level sleeps",
+        "layers/resample.py",
+        "return pixel.push(x, walk.column)",
+        "return None",
+        CACHED_PP,
+    ),
+    Mutant(
+        "walk: rows forgotten while the coarser level sleeps",
+        "layers/resample.py",
+        "return row.push(x)",
+        "return None",
+        CACHED_PP,
+    ),
+    Mutant(
+        "walk: coarser level keeps its first row",
+        "layers/walk.py",
+        "            self.coarser.start_row()",
+        "            pass",
+        CACHED_PP,
+    ),
+    Mutant(
+        "walk: coarser level conditioned on the map of the finest",
+        "sampling/raster.py",
+        "        self.walk = network.begin_walk(x)",
+        "        self.conds = self.conds[:1] * network.num_hierarchies\n"
+        "        self.walk = network.begin_walk(x)",
+        CACHED_PP,
+    ),
+    Mutant(
+        "walk: every row conditioned on the first of the map",
+        "layers/conditioning.py",
+        "row = projected[:, walk.row]",
+        "row = projected[:, 0]",
+        CACHED_GATED,
+    ),
+    Mutant(
+        "walk: a margin too narrow for the kernel",
+        "networks/base.py",
+        "return Walk.begin(canvas, margin=margin,",
+        "return Walk.begin(canvas, margin=margin - 1,",
+        CACHED_GATED,
+    ),
+]
+
+
+@dataclass(frozen=True)
+class Result:
+    """How the tests of a mutant ended."""
+
+    name: str
+    status: int
+    first_failure: str
+    seconds: float
+    output: str
+
+
+class FirstFailure:
+    """Pytest plugin that remembers which test failed first."""
+
+    def __init__(self) -> None:
+        self.test = ""
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Called by pytest after every phase of a test."""
+        if report.failed and not self.test:
+            self.test = report.nodeid.removeprefix("tests/")
+
+
+def main(names: Sequence[str]) -> int:
+    """Plants the mutants whose name contains one of ``names``, or all, and prints the table."""
+    chosen = [m for m in MUTANTS if not names or any(name in m.name for name in names)]
+    if not chosen:
+        print(f"no mutant is called like {' or '.join(names)}", file=sys.stderr)
+        return 2
+    for mutant in chosen:
+        _mutated(mutant)  # fails before anything runs
+    os.environ["OMP_NUM_THREADS"] = "1"
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    for module in HEAVY_MODULES:
+        importlib.import_module(module)
+    selections = list(dict.fromkeys(mutant.caught_by for mutant in chosen))
+    start = time.perf_counter()
+    context = multiprocessing.get_context("fork")
+    with context.Pool(NUM_PROCESSES, maxtasksperchild=1) as pool:
+        for result in pool.imap(_run_clean, selections):
+            if result.status != pytest.ExitCode.OK:
+                print(f"{result.output}\nwithout a bug: {result.name} does not pass")
+                return 2
+        print(f"{len(selections)} choices of tests pass without a bug")
+        results = []
+        for result in pool.imap(_run_mutant, chosen):
+            results.append(result)
+            print(_line(result), flush=True)
+    failed = pytest.ExitCode.TESTS_FAILED
+    broken = [result for result in results if result.status not in (failed, pytest.ExitCode.OK)]
+    survivors = [result for result in results if result.status == pytest.ExitCode.OK]
+    for result in broken:
+        print(f"{result.output}\n{result.name}: the tests did not run")
+    caught = len(results) - len(survivors) - len(broken)
+    print(f"{caught} of {len(results)} bugs caught in {time.perf_counter() - start:.0f} s")
+    return 2 if broken else int(bool(survivors))
+
+
+def _mutated(mutant: Mutant) -> str:
+    """The text of the file with the bug.
+
+    Raises:
+        ValueError: if the place is gone or there are several.
+    """
+    text = (ROOT / "pixelcnn_lit" / mutant.file).read_text()
+    if text.count(mutant.old) != 1:
+        raise ValueError(
+            f"{mutant.name}: {mutant.file} holds {text.count(mutant.old)} times: {mutant.old}"
+        )
+    return text.replace(mutant.old, mutant.new)
+
+
+def _run_clean(selection: Tests) -> Result:
+    return _run(" ".join(selection), selection, None)
+
+
+def _run_mutant(mutant: Mutant) -> Result:
+    return _run(mutant.name, mutant.caught_by, mutant)
+
+
+def _run(name: str, selection: Tests, mutant: Mutant | None) -> Result:
+    """Runs the tests in a copy; the process is used for nothing else afterwards."""
+    start = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder)
+        for part in COPIED:
+            source = ROOT / part
+            target = copy / part
+            if source.is_dir():
+                shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy(source, target)
+        if mutant:
+            (copy / "pixelcnn_lit" / mutant.file).write_text(_mutated(mutant))
+        os.chdir(copy)
+        sys.path.insert(0, folder)
+        first_failure = FirstFailure()
+        with (copy / "output").open("w+") as output:
+            os.dup2(output.fileno(), 1)
+            os.dup2(output.fileno(), 2)
+            arguments = ["-x", "-q", "-p", "no:cacheprovider", "-p", "pytest_timeout", *selection]
+            status = pytest.main(arguments, plugins=[first_failure])
+            sys.stdout.flush()
+        package = importlib.import_module("pixelcnn_lit")
+        assert Path(package.__file__ or "").is_relative_to(copy), "tested the wrong package"
+        seconds = time.perf_counter() - start
+        text = (copy / "output").read_text()
+        os.chdir(ROOT)
+    return Result(name, int(status), first_failure.test, seconds, text)
+
+
+def _line(result: Result) -> str:
+    word = {0: "SURVIVED", 1: "caught"}.get(result.status, "BROKEN")
+    return f"{word:8}  {result.name:58}  {result.seconds:4.0f} s  {result.first_failure}"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

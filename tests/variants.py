@@ -97,16 +97,17 @@ class Case:
         return model
 
     def cond(self, model: AbstractLitModel, num_images: int) -> Tensor | None:
-        """What the model is asked with."""
+        """What the model is asked with, the same at every call."""
         size = model.condition.cond_channels
+        generator = torch.Generator().manual_seed(1)
         match self.conditioning:
             case "none":
                 return None
             case "label":
                 return torch.arange(num_images) % size
             case "map":
-                return torch.randn(num_images, size, *model.image_size)
-        return torch.randn(num_images, size)
+                return torch.randn(num_images, size, *model.image_size, generator=generator)
+        return torch.randn(num_images, size, generator=generator)
 
 
 def cases(

@@ -51,7 +51,8 @@ def test_two_processes_train_like_one(tmp_path: Path) -> None:
     one = run(tmp_path / "one", "trainer=cpu")
     two = run(tmp_path / "two", "trainer=ddp_cpu")
     # 360 test images, 144 validation images: the last batches are short and the ranks uneven
-    for name in ("val/bits_per_dim", "test/bits_per_dim", "test/nats_per_dim", "gradient_norm"):
+    curves = ("train/bits_per_dim", "train/nats_per_dim", "gradient_norm")
+    for name in (*curves, "val/bits_per_dim", "test/bits_per_dim", "test/nats_per_dim"):
         assert two[name] == pytest.approx(one[name], rel=1e-5), name
     assert len(one["gradient_norm"]) == 2 * 11
     files = {path.name for path in (tmp_path / "two").rglob("*") if path.is_file()}

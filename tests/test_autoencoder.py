@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -462,3 +464,39 @@ def test_the_command_refuses_what_does_not_belong_together(checkpoints, options,
     }
     with pytest.raises(ValueError, match=message):
         reconstruct(columns_config(**(options | paths)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("variant", "metric", "curve"),
+    [
+        ("autoencoder", "bits_per_dim", "nll_curve.png"),
+        ("conv_autoencoder", "mse", "mse_curve.png"),
+    ],
+)
+def test_the_training_command_leaves_weights_numbers_curve_and_reconstructions(
+    variant, metric, curve, tmp_path
+):
+    run = tmp_path / "run"
+    options = [
+        "trainer=cpu",
+        "trainer.max_epochs=2",
+        "trainer.limit_train_batches=10",
+        "logger=none",
+    ]
+    subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pixelcnn_lit.train",
+            f"model={variant}",
+            f"run_dir={run}",
+            *options,
+        ],
+        check=True,
+    )
+    header = (run / "metrics.csv").read_text().splitlines()[0].split(",")
+    assert {f"train/{metric}", f"val/{metric}", f"test/{metric}"} <= set(header)
+    for file in ("checkpoints/best.ckpt", curve, "reconstructions/epoch=001.png"):
+        assert (run / file).stat().st_size > 0
+    assert not (run / "samples").exists()

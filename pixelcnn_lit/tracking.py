@@ -273,6 +273,24 @@ class WandbTracker(Logger):
             self._run = None
 
 
+def report_invalid_trial(message: str) -> None:
+    """Tells a sweep's server that the options of this trial do not go together.
+
+    A trial that ended without a word would look crashed. Does nothing outside of a sweep.
+
+    Args:
+        message: what is wrong, kept in the summary as ``invalid``; the run is tagged so, too.
+    """
+    if "WANDB_SWEEP_ID" not in os.environ:
+        return
+    try:
+        run = wandb.init(tags=["invalid"], settings=wandb.Settings(silent=True))
+        run.summary["invalid"] = message
+        run.finish(exit_code=0)
+    except Exception as error:  # as everywhere here: it is said and goes no further
+        say(f"W&B: not told, {_one_line(error)}")
+
+
 def choose_mode() -> Mode:
     """WANDB_MODE if set; else online if logged in; else offline.
 

@@ -13,9 +13,13 @@ from pixelcnn_lit.run_options import RunOptions
 
 def train(config: DictConfig) -> float | None:
     """Runs pixelcnn_lit.training, which takes seconds to import: mistakes are told before."""
-    from pixelcnn_lit import training
+    from pixelcnn_lit import tracking, training
 
-    return training.train(config)
+    try:
+        return training.train(config)
+    except ValueError as error:
+        tracking.report_invalid_trial(str(error))
+        raise
 
 
 if __name__ == "__main__":

@@ -91,9 +91,8 @@ def train(config: DictConfig) -> float | None:
 
 
 def _prepare_process(options: RunOptions) -> None:
-    os.environ[configuration.RUN_DIR_VARIABLE] = (
-        options.run_dir
-    )  # for the processes that Lightning starts
+    # for the processes that Lightning starts
+    os.environ[configuration.RUN_DIR_VARIABLE] = options.run_dir
     # SLURM's warning may come before training begins
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     # a log file on a full disk (W&B's) is no reason to fill the screen
@@ -155,8 +154,9 @@ def _fit(parts: Parts, checkpoint: Path | None) -> float:
         trainer.ckpt_path = None  # else the test would load it again
     except Interrupted as interrupted:
         _leave(interrupted, parts)
-    except FloatingPointError as error:
-        raise ValueError(str(error)) from error
+    except FloatingPointError as error:  # no mistake in the options: another status than theirs
+        say(f"error: {error}")
+        sys.exit(1)
     except (ValueError, OSError) as error:
         if trainer.global_step:  # not the user's
             raise RuntimeError(f"training failed at step {trainer.global_step}") from error

@@ -96,7 +96,7 @@ def test_validation_measures_the_averaged_weights(tmp_path: Path) -> None:
 
 
 def test_a_loss_that_is_not_a_number_stops_the_run_and_names_step_batch_and_checkpoint(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     whole = LitPixelCNNPP.training_step
 
@@ -104,12 +104,12 @@ def test_a_loss_that_is_not_a_number_stops_the_run_and_names_step_batch_and_chec
         return whole(model, batch, index) * (math.nan if model.global_step == 4 else 1)
 
     monkeypatch.setattr(LitPixelCNNPP, "training_step", poisoned)
-    with pytest.raises(ValueError, match="loss is nan at step 4") as caught:
+    with pytest.raises(SystemExit) as ended:
         run(tmp_path / "run", "trainer.max_epochs=3")
-    message = str(caught.value)
-    assert "epoch 1, batch 1" in message
+    assert ended.value.code == 1
+    [message] = [m for m in capsys.readouterr().err.splitlines() if m.startswith("error: ")]
+    assert "the loss is nan at step 4 (epoch 1, batch 1, " in message
     assert str(tmp_path / "run/checkpoints/last.ckpt") in message
-    assert "\n" not in message
     kept = torch.load(tmp_path / "run/bad_batch-rank0.pt", weights_only=True)
     assert kept["image"].shape == (64, 1, 8, 8)
     last = torch.load(tmp_path / "run/checkpoints/last.ckpt", weights_only=True)

@@ -15,6 +15,7 @@ import torch
 
 from pixelcnn_lit.configuration import compose_config
 from pixelcnn_lit.tracking import MetricsFile, WandbTracker, choose_mode
+from pixelcnn_lit.train import train as train_command
 from pixelcnn_lit.training import train
 
 TINY = [
@@ -194,3 +195,15 @@ def test_a_failure_in_mid_run_ends_the_tracking_with_one_line(
     tracker.log_picture("samples", torch.zeros(4, 4, 3, dtype=torch.uint8), 1)
     assert capsys.readouterr().err.count("W&B: tracking ends here, the service is gone") == 1
     run.finish()
+
+
+def test_a_trial_whose_options_do_not_go_together_is_marked_invalid(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, value in {"MODE": "offline", "SWEEP_ID": "abc", "RUN_ID": "def"}.items():
+        monkeypatch.setenv(f"WANDB_{name}", value)
+    with pytest.raises(ValueError, match="num_hierarchies=9"):
+        train_command(compose_config("train", [*TINY, "model.num_hierarchies=9"]))
+    shown = json.dumps(records(tmp_path))
+    assert "num_hierarchies=9" in shown

@@ -1,0 +1,35 @@
+"""Trained on images of known entropy, a network is as good as what it can see."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+import torch
+
+from pixelcnn_lit.data.causal_field import CausalField
+
+BENCHMARK = Path(__file__).parents[1] / "benchmarks" / "causal_field.py"
+
+
+@pytest.fixture(scope="module")
+def benchmark():
+    spec = importlib.util.spec_from_file_location("causal_field_benchmark", BENCHMARK)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.slow
+def test_only_plain_pixelcnn_pays_for_a_cause_in_its_blind_spot(benchmark):
+    torch.set_default_dtype(torch.float32)
+    field = CausalField(benchmark.IMAGE_SIZE, num_levels=benchmark.NUM_LEVELS)
+    test = torch.from_numpy(field.sample(300, seed=10**6))
+    truth = benchmark.mean_bits(field.log_prob(test), field)
+    excess = {}
+    for variant in ("pixelcnn", "gated"):
+        torch.manual_seed(0)
+        model = benchmark.make_model(variant)
+        benchmark.train(model, field, num_steps=250, batch_size=64)
+        excess[variant] = benchmark.measure(model, test, field) / truth - 1
+    assert -0.01 < excess["gated"] < 0.03
+    assert excess["pixelcnn"] > 0.15

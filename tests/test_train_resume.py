@@ -158,7 +158,7 @@ def test_a_run_killed_at_a_random_step_goes_on_exactly(
     wait_for_checkpoint(process, tmp_path / "run")
     time.sleep(random.Random().uniform(0, 1))
     process.kill()
-    process.wait()
+    process.communicate()
     run(tmp_path / "run", "resume=auto")
     assert_same(final_state(tmp_path / "run"), final_state(uninterrupted))
 

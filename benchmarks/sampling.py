@@ -130,30 +130,42 @@ def prepare(case: Case, device: torch.device) -> AbstractLitModel:
 
 @torch.no_grad()
 def measure(model: AbstractLitModel, batch_size: int) -> Costs:
-    """All costs of a batch; the forward pass before and after, so that a busy spell is seen."""
+    """All costs of a batch.
+
+    Forward passes are timed between the rows of the cached walk, so that a machine busy with other
+    work slows both alike.
+    """
     device = model.device
     x = torch.zeros(batch_size, *model.image_shape, device=device)
     size = model.network.cond_channels
     cond = torch.zeros(batch_size, size, device=device) if size else None
-    naive_walk = NaiveWalk(model.network, x, cond)
+    height, width = model.image_size
+    passes: list[float] = []
+
+    def time_a_pass(images: Tensor, row: int) -> None:
+        if row in (height // 4, height // 2, height):
+            synchronise(device)
+            passes.append(seconds(lambda: model.network(x, cond), device))
 
     def draw() -> None:
         generator = torch.Generator().manual_seed(SEED)
-        model.sample(batch_size, cond, generator=generator, batch_size=batch_size)
+        model.sample(
+            batch_size, cond, generator=generator, batch_size=batch_size, on_row=time_a_pass
+        )
 
-    forward = seconds(lambda: model.network(x, cond), 2, device)
+    model.network(x, cond)  # the first pass of a process is slower
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    cached = seconds(draw, 1, device)
+    cached = seconds(draw, device) - sum(passes)
     memory = (
         torch.cuda.max_memory_allocated(device)
         if device.type == "cuda"
         else walk_bytes(model, x, cond)
     )
-    pixel = seconds(lambda: naive_walk.params(0, 0), NUM_NAIVE_PIXELS, device)
-    forward = min(forward, pixel, seconds(lambda: model.network(x, cond), 1, device))
-    height, width = model.image_size
-    return Costs(forward, cached, pixel * height * width, memory)
+    naive_walk = NaiveWalk(model.network, x, cond)
+    pixels = seconds(lambda: [naive_walk.params(0, j) for j in range(NUM_NAIVE_PIXELS)], device)
+    naive = pixels / NUM_NAIVE_PIXELS * height * width
+    return Costs(sum(passes) / len(passes), cached, naive, memory)
 
 
 def walk_bytes(model: AbstractLitModel, x: Tensor, cond: Tensor | None) -> int:
@@ -164,16 +176,18 @@ def walk_bytes(model: AbstractLitModel, x: Tensor, cond: Tensor | None) -> int:
     return raster.walk.num_bytes()
 
 
-def seconds(work: Callable[[], object], repeats: int, device: torch.device) -> float:
-    """The fastest of several runs."""
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        work()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        times.append(time.perf_counter() - start)
-    return min(times)
+def seconds(work: Callable[[], object], device: torch.device) -> float:
+    """How long it takes."""
+    start = time.perf_counter()
+    work()
+    synchronise(device)
+    return time.perf_counter() - start
+
+
+def synchronise(device: torch.device) -> None:
+    """Wait for a device that works on its own."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 def cells(case: Case, model: AbstractLitModel, costs: Costs) -> list[str]:

@@ -260,7 +260,7 @@ def test_ctrl_c_keeps_the_batches_that_are_finished(draw, monkeypatch, folder, t
         (["labelled", "interpolate=[0]"], "two classes, or the numbers of two images"),
         (["code", "interpolate=[0,999]", "data=digits"], "there are only 180 images"),
         (["labelled", "given=top:2", "interpolate=[0,1]"], "not together with given"),
-        (["squared"], "holds no model of this package; allowed are LitPixelCNN,"),
+        (["squared"], "holds LitConvAutoencoder; allowed are LitPixelCNN,"),
         (["missing"], "missing.ckpt: there is no such file"),
         (["plain", "animation=mp4"], "animation=mp4: must be gif or webp or null"),
         (["plain", "output=/dev/null/x"], "output=/dev/null/x: cannot be written"),

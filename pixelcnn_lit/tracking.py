@@ -85,6 +85,8 @@ class MetricsFile(Logger):
     @rank_zero_only
     def keep_until(self, step: int) -> None:
         """Drops the rows after ``step`` optimizer steps, which a resumed run will write again."""
+        if not self.path.exists():
+            return
         rows = self._read()
         self._write(
             [
@@ -103,7 +105,7 @@ class MetricsFile(Logger):
             return [
                 row
                 for row in csv.DictReader(file)
-                if row["step"].isdigit() and None not in row.values()
+                if row["step"].isdigit() and None not in row and None not in row.values()
             ]
 
     def _write(self, rows: list[dict[str, str]]) -> None:

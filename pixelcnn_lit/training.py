@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import signal
 import sys
@@ -69,8 +70,8 @@ def train(config: DictConfig) -> float | None:
         parts.data.trainer = parts.trainer  # how many processes share a batch
         parts.data.prepare_data()  # Lightning would do it, but only after the run folder is opened
         open_run_dir(run_dir, config)
-        if checkpoint is not None:
-            parts.metrics_file.keep_until(cast(int, global_step(checkpoint)))
+        step = 0 if checkpoint is None else cast(int, global_step(checkpoint))
+        parts.metrics_file.keep_until(step)
     finished = False
     try:
         for tracker in parts.trackers:
@@ -83,7 +84,7 @@ def train(config: DictConfig) -> float | None:
     finally:
         for tracker in parts.trackers:
             tracker.close(finished)
-    if not torch.isinf(torch.tensor(parts.checkpoints.best)):
+    if not math.isinf(parts.checkpoints.best):
         metrics[parts.checkpoints.monitor] = parts.checkpoints.best
     if parts.trainer.is_global_zero:
         _summarise(parts, run_dir, metrics, seconds)
@@ -174,7 +175,9 @@ def _leave(interrupted: Interrupted, parts: Parts) -> NoReturn:
         tracker.close(finished=requeue)
     if requeue and parts.trainer.is_global_zero:
         requeue_slurm_job()
-    sys.exit(0 if requeue else 128 + interrupted.signum)
+    if requeue or not parts.trainer.is_global_zero:
+        sys.exit(0)  # Lightning kills rank 0 as soon as another process ends with an error
+    sys.exit(128 + interrupted.signum)
 
 
 def _test(parts: Parts) -> dict[str, float]:

@@ -286,7 +286,10 @@ def report_invalid_trial(message: str) -> None:
     if "WANDB_SWEEP_ID" not in os.environ:
         return
     try:
-        run = wandb.init(tags=["invalid"], settings=wandb.Settings(silent=True))
+        # mode and folder are said here because W&B itself reads them only once per process
+        folder = os.environ.get("WANDB_DIR", str(Path.cwd()))
+        settings = wandb.Settings(silent=True)
+        run = wandb.init(mode=choose_mode(), dir=folder, tags=["invalid"], settings=settings)
         run.summary["invalid"] = message
         run.finish(exit_code=0)
     except Exception as error:  # as everywhere here: it is said and goes no further

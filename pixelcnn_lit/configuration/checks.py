@@ -1,0 +1,104 @@
+"""The configuration against the types of whatever is built from it."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import typing
+from collections.abc import Callable, Iterator
+
+from hydra.utils import get_object
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
+
+from pixelcnn_lit.configuration.wording import describe, shown, unknown
+
+
+def check(config: DictConfig, options_type: type) -> None:
+    """Compares the top with ``options_type``, every ``_target_`` with what it is built from.
+
+    Raises:
+        ValueError: one line that names the option, its value and what is allowed.
+    """
+    for name, hint in typing.get_type_hints(options_type).items():
+        if OmegaConf.is_missing(config, name):
+            raise ValueError(f"{name}: must be given")
+        _check_value(name, plain(config, name), hint)
+    for path, node in _targets(config, ""):
+        _check_node(path, node)
+
+
+def _targets(node: DictConfig | ListConfig, path: str) -> Iterator[tuple[str, DictConfig]]:
+    if isinstance(node, DictConfig) and "_target_" in node:
+        yield path, node
+    keys = list(node) if isinstance(node, DictConfig) else range(len(node))
+    for key in keys:
+        if OmegaConf.is_missing(node, key):
+            continue
+        child = node[key]
+        if isinstance(child, DictConfig | ListConfig):
+            yield from _targets(child, f"{path}.{key}" if path else str(key))
+
+
+def _check_node(path: str, node: DictConfig) -> None:
+    try:
+        target = get_object(node["_target_"])
+    except (ImportError, ValueError) as error:
+        raise ValueError(
+            f"{path}._target_={node['_target_']}: cannot be imported ({error})"
+        ) from error
+    parameters = inspect.signature(target).parameters
+    hints = _type_hints(target)
+    given = [str(key) for key in node if str(key) not in ("_target_", "_partial_", "_args_")]
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    for key in given:
+        if OmegaConf.is_missing(node, key):
+            raise ValueError(f"{path}.{key}: must be given")
+        value = plain(node, key)
+        if key not in parameters and not takes_any:
+            raise ValueError(
+                f"{path}.{key}={shown(value)}: {unknown(key, path, list(parameters))}"
+            )
+        if key in hints:
+            _check_value(f"{path}.{key}", value, hints[key])
+    if node.get("_partial_") or "_args_" in node:
+        return
+    for name, parameter in parameters.items():
+        named = parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+        if named and parameter.default is parameter.empty and name not in given:
+            raise ValueError(f"{path}.{name}: must be given")
+
+
+def plain(node: DictConfig, key: str) -> object:
+    """The value of a key, without OmegaConf's containers."""
+    value = node[key]
+    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+
+
+def _type_hints(target: Callable[..., object]) -> dict[str, object]:
+    """The types of the arguments, as far as they can be found out."""
+    function = target.__init__ if inspect.isclass(target) else target
+    try:
+        return typing.get_type_hints(function)
+    except (NameError, TypeError, AttributeError):  # names known to a type checker only
+        return {}
+
+
+def _check_value(path: str, value: object, hint: object) -> None:
+    if _contains_target(value):
+        return
+    try:
+        adapter = TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True))  # pyright: ignore[reportArgumentType]
+    except PydanticUserError:  # a type with a configuration of its own, or none it can check
+        return
+    try:
+        # strict JSON: true is no integer, "3" no number, but [3, 3] may be a tuple
+        adapter.validate_json(json.dumps(value), strict=True)
+    except ValidationError as error:
+        raise ValueError(f"{path}={shown(value)}: must be {describe(hint)}") from error
+
+
+def _contains_target(value: object) -> bool:
+    if isinstance(value, dict):
+        return "_target_" in value or any(_contains_target(v) for v in value.values())
+    return isinstance(value, list) and any(_contains_target(v) for v in value)

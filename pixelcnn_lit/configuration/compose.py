@@ -1,0 +1,71 @@
+"""conf/ and the words of a command line, composed by Hydra; its errors in one line."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from pixelcnn_lit.configuration.resolvers import register_resolvers
+from pixelcnn_lit.configuration.wording import suggest, unknown
+
+CONF_DIR = Path(__file__).resolve().parents[2] / "conf"
+
+
+def compose_config(config_name: str, overrides: list[str]) -> DictConfig:
+    """Composes conf/``config_name``.yaml with ``overrides`` as the command line would.
+
+    Raises:
+        ValueError: one line that names the option, its value and what is allowed.
+    """
+    register_resolvers()
+    try:
+        return _compose(config_name, overrides)
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
+        raise ValueError(_explain(error, config_name, overrides)) from error
+
+
+def _compose(config_name: str, overrides: list[str]) -> DictConfig:
+    if GlobalHydra.instance().is_initialized():
+        GlobalHydra.instance().clear()
+    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        config = compose(config_name, overrides=overrides, return_hydra_config=True)
+    HydraConfig.instance().set_config(config)
+    OmegaConf.set_struct(config, False)
+    del config["hydra"]
+    return config
+
+
+def _explain(error: Exception, config_name: str, overrides: list[str]) -> str:
+    """Hydra's errors in one line."""
+    message = str(error)
+    if found := re.search(r"Could not override '([^']+)'", message):
+        return _explain_unknown_key(found[1], config_name, overrides)
+    if found := re.search(r"Could not (?:find|load) '([^']+)/([^'/]+)'", message):
+        group, choice = found.groups()
+        choices = sorted(path.stem for path in (CONF_DIR / group).glob("*.yaml"))
+        allowed = f"{group} may be {', '.join(choices)}"
+        return f"{group}={choice}: no such choice{suggest(choice, choices)}; {allowed}"
+    return message
+
+
+def _explain_unknown_key(key: str, config_name: str, overrides: list[str]) -> str:
+    override = next((o for o in overrides if o.split("=")[0].split("@")[0] == key), key)
+    others = [o for o in overrides if o != override]
+    parent, _, name = key.rpartition(".")
+    config = compose_config(config_name, others)
+    node = OmegaConf.select(config, parent) if parent else config
+    while node is None and parent:  # the mistake may lie further up
+        parent, _, name = parent.rpartition(".")
+        node = OmegaConf.select(config, parent) if parent else config
+    if not isinstance(node, DictConfig):
+        return f"{override}: {parent} has no options of its own"
+    if name in node:
+        return f"{override}: {f'{parent}.{name}'.strip('.')} is null here, it has no options"
+    return f"{override}: {unknown(name, parent, [str(k) for k in node if k != '_target_'])}"

@@ -252,7 +252,7 @@ MUTANTS = [
     ),
     Mutant(
         "mean instead of sum over the pixels",
-        "models/base.py",
+        "models/generative.py",
         "return pixels.log_prob(images.movedim(1, -1)).sum((1, 2))",
         "return pixels.log_prob(images.movedim(1, -1)).mean((1, 2))",
         BITS,

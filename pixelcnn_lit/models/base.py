@@ -1,45 +1,34 @@
-"""The one LightningModule: every step from a batch of levels to bits/dim, and the way back."""
+"""How every model is trained and measured: every step from a batch of levels to bits/dim."""
 
 from __future__ import annotations
 
-from abc import ABC
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from typing import cast
+from collections.abc import Iterable
 
 import torch
-from lightning import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
-from pixelcnn_lit import sampling
 from pixelcnn_lit.images import rescale
 from pixelcnn_lit.likelihoods import AbstractLikelihood
 from pixelcnn_lit.metrics import BitsPerDim, NatsPerDim, bits_per_dim, nats_per_dim
+from pixelcnn_lit.models.generative import AbstractGenerativeModel
 from pixelcnn_lit.models.parts import OptimizerFactory, SchedulerFactory, optimization
 from pixelcnn_lit.networks.base import AbstractNetwork
-from pixelcnn_lit.networks.conditions import AbstractCondition, LabelCondition, mix
+from pixelcnn_lit.networks.conditions import AbstractCondition, LabelCondition
 from pixelcnn_lit.networks.weight_norm import initialise
 
 Batch = dict[str, Tensor]
 
 
-class AbstractLitModel(LightningModule, ABC):
-    """A network, a likelihood and a condition, and every step between batch and bits/dim.
+class AbstractLitModel(AbstractGenerativeModel):
+    """The one LightningModule of all variants.
 
     A final class builds the parts in ``__init__`` from numbers, strings, lists and None, which
     are saved in the checkpoint, so that ``load_from_checkpoint(path)`` needs nothing else.
 
     Attributes:
-        network: floats (B, C, H, W) in [-1, 1] to parameters.
-        likelihood: parameters to the distribution of the levels.
-        condition: what the network is conditioned on.
-        image_size: (H, W).
-        class_names: what the labels 0, 1, … stand for, from the data trained on; kept in the
-            checkpoint.
+        metrics: bits and nats per dimension over whole splits, by stage and name.
     """
-
-    class_names: list[str] | None = None
 
     def __init__(
         self,
@@ -52,13 +41,8 @@ class AbstractLitModel(LightningModule, ABC):
         optimizer: OptimizerFactory | None,
         scheduler: SchedulerFactory | None,
     ) -> None:
-        super().__init__()
-        self.network = network
-        self.likelihood = likelihood
-        self.condition = condition
+        super().__init__(network, likelihood, condition, image_size)
         self.data_init = data_init
-        height, width = image_size
-        self.image_size = (height, width)
         self.make_optimizer = optimizer
         self.make_scheduler = scheduler
         self.metrics = nn.ModuleDict(
@@ -67,37 +51,6 @@ class AbstractLitModel(LightningModule, ABC):
                 for stage in ("val", "test")
             }
         )
-
-    @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """(C, H, W)."""
-        return (self.likelihood.channels, *self.image_size)
-
-    @property
-    def num_dims(self) -> int:
-        """C·H·W."""
-        channels, height, width = self.image_shape
-        return channels * height * width
-
-    def log_prob(self, images: Tensor, cond: Tensor | None = None) -> Tensor:
-        """Log-probability of images.
-
-        Args:
-            images: uint8 levels (B, C, H, W).
-            cond: labels (B,), mixtures of labels (B, num_classes), embeddings (B, D) or maps
-                (B, D, H, W), or codes, as the model was built. An autoencoder given None encodes
-                the images.
-
-        Returns:
-            Nats per image (B,), float32 also under autocast.
-
-        Raises:
-            ValueError: if the images or the cond are not what the model was built for.
-        """
-        self._check_images(images)
-        if cond is not None or not self.condition.reads_images:
-            self.condition.check(cond, len(images))
-        return self._log_prob(images, cond)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss, bits/dim of the batch: its gradient does not grow with the image."""
@@ -131,15 +84,6 @@ class AbstractLitModel(LightningModule, ABC):
         if stage == "fit" and self.data_init and self.trainer.ckpt_path is None:
             self.initialise(self.trainer.datamodule.first_batch())  # type: ignore[attr-defined]
 
-    def on_save_checkpoint(self, checkpoint: dict[str, object]) -> None:
-        """Say which class reads the file again, and what its labels are called."""
-        checkpoint["model_class"] = type(self).__name__
-        checkpoint["class_names"] = self.class_names
-
-    def on_load_checkpoint(self, checkpoint: dict[str, object]) -> None:
-        """Take up what the labels are called."""
-        self.class_names = cast("list[str] | None", checkpoint.get("class_names"))
-
     @torch.no_grad()
     def initialise(self, batch: Batch) -> None:
         """Data-dependent initialisation, computed where training will be."""
@@ -157,171 +101,6 @@ class AbstractLitModel(LightningModule, ABC):
         """The optimizer, and the scheduler at every step."""
         return optimization(self.parameters(), self.make_optimizer, self.make_scheduler)
 
-    @torch.no_grad()
-    def sample(
-        self,
-        num_images: int,
-        cond: Tensor | None = None,
-        *,
-        temperature: float = 1.0,
-        guidance: float = 1.0,
-        given: Tensor | None = None,
-        images: Tensor | None = None,
-        generator: torch.Generator | None = None,
-        batch_size: int | None = None,
-        cached: bool = True,
-        on_row: sampling.RowHook | None = None,
-    ) -> Tensor:
-        """Draw images, or complete them where ``given`` is False.
-
-        The same generator state gives the same images, however they are split into batches.
-
-        Args:
-            num_images: N.
-            cond: as for :meth:`log_prob`, one per image.
-            temperature: above 0; below 1 is sharper, 1 is the model itself.
-            guidance: how far to go from the unconditional towards the conditional distribution
-                (1 is conditional, above 1 beyond it); needs ``label_dropout`` in training.
-            given: bool (H, W) or (N, H, W): pixels to keep from ``images``.
-            images: uint8 levels (N, C, H, W) to complete.
-            generator: seeds the images; torch's global generator if None.
-            batch_size: images drawn at a time; None for what fits into memory.
-            cached: compute each activation once; False for the naive reference.
-            on_row: told the batch so far and the number of finished rows.
-
-        Returns:
-            uint8 levels (N, C, H, W) on the model's device.
-
-        Raises:
-            ValueError: naming the argument, if one is out of range.
-        """
-        batches = self.sample_batches(
-            num_images,
-            cond,
-            temperature=temperature,
-            guidance=guidance,
-            given=given,
-            images=images,
-            generator=generator,
-            batch_size=batch_size,
-            cached=cached,
-            on_row=on_row,
-        )
-        empty = torch.empty(0, *self.image_shape, dtype=torch.uint8, device=self.device)
-        return torch.cat([empty, *batches])
-
-    def sample_batches(
-        self,
-        num_images: int,
-        cond: Tensor | None = None,
-        *,
-        temperature: float = 1.0,
-        guidance: float = 1.0,
-        given: Tensor | None = None,
-        images: Tensor | None = None,
-        generator: torch.Generator | None = None,
-        batch_size: int | None = None,
-        cached: bool = True,
-        on_row: sampling.RowHook | None = None,
-    ) -> Iterator[Tensor]:
-        """:meth:`sample`, batch by batch, so that what is finished can be kept.
-
-        Arguments are checked at once, before the first batch is asked for.
-        """
-        self.condition.check(cond, num_images)
-        request = sampling.Request(
-            self.likelihood,
-            self.image_size,
-            num_images,
-            temperature=temperature,
-            guidance=guidance,
-            given=given,
-            images=images,
-            generator=generator,
-        )
-        if guidance != 1 and not self.condition.label_dropout:
-            raise ValueError(f"guidance={guidance}: needs a model trained with label_dropout > 0")
-        return self._batches(request, cond, batch_size, cached, on_row)
-
-    @torch.no_grad()
-    def interpolate(
-        self,
-        first: Tensor,
-        second: Tensor,
-        num_steps: int,
-        *,
-        temperature: float = 1.0,
-        guidance: float = 1.0,
-        generator: torch.Generator | None = None,
-    ) -> Tensor:
-        """Draw images on the way from one condition to another.
-
-        Every step draws from the same random numbers, so that what changes along the way is the
-        condition's doing.
-
-        Args:
-            first: B conditions, as for :meth:`sample`: labels, embeddings or codes.
-            second: as many, of the same kind.
-            num_steps: at least 2; both ends are included.
-            temperature: as for :meth:`sample`.
-            guidance: as for :meth:`sample`.
-            generator: seeds the images; torch's global generator if None.
-
-        Returns:
-            uint8 levels (num_steps, B, C, H, W) on the model's device.
-
-        Raises:
-            ValueError: naming the argument, if one is out of range or of the wrong size.
-        """
-        ends = []
-        for end in (first, second):
-            self.condition.check(end, len(first))
-            with self._evaluating():
-                ends.append(self._network_cond(end.to(self.device), len(first)))
-        seed = int(torch.randint(2**62, (), generator=generator))
-        return torch.stack(
-            [
-                self.sample(
-                    len(first),
-                    cond,
-                    temperature=temperature,
-                    guidance=guidance,
-                    generator=torch.Generator().manual_seed(seed),
-                )
-                for cond in mix(ends[0], ends[1], num_steps)
-            ]
-        )
-
-    @torch.no_grad()
-    def _batches(
-        self,
-        request: sampling.Request,
-        cond: Tensor | None,
-        batch_size: int | None,
-        cached: bool,
-        on_row: sampling.RowHook | None,
-    ) -> Iterator[Tensor]:
-        blank = next(self.network.parameters()).new_zeros(1, *self.image_shape)
-        with self._evaluating():  # else dropout would use up random numbers of the training
-            size = batch_size or sampling.fitting_batch_size(self.network, blank)
-        for part in request.parts(size):
-            value = None if cond is None else cond[part].to(self.device)
-            with self._evaluating(), torch.autocast(self.device.type, enabled=False):
-                of_network = self._network_cond(value, part.stop - part.start)
-                batch = request.draw(
-                    self.network, blank, part, of_network, cached=cached, on_row=on_row
-                )
-            yield batch
-
-    def _network_cond(
-        self, value: Tensor | None, num_images: int, x: Tensor | None = None
-    ) -> Tensor | None:
-        """The cond of the network; zeros stand for no label."""
-        cond = self.condition(value, x)
-        if cond is None and self.condition.cond_channels:
-            return torch.zeros(num_images, self.condition.cond_channels, device=self.device)
-        return cond
-
     def _batch_cond(self, batch: Batch) -> Tensor | None:
         """What the batch gives of the condition, beside its images."""
         key = self.condition.batch_key
@@ -330,23 +109,6 @@ class AbstractLitModel(LightningModule, ABC):
     def _log_prob_of(self, batch: Batch) -> Tensor:
         return self._log_prob(batch["image"], self._batch_cond(batch))
 
-    def _log_prob(self, images: Tensor, cond: Tensor | None) -> Tensor:
-        """``log_prob`` of a batch the data module has checked: nothing waits for the device."""
-        x = rescale(images, self.likelihood.num_levels)
-        pixels = self.likelihood(self.network(x, self._network_cond(cond, len(images), x)))
-        return pixels.log_prob(images.movedim(1, -1)).sum((1, 2))
-
-    def _check_images(self, images: Tensor) -> None:
-        if images.shape[1:] != self.image_shape:
-            wanted = ("B", *self.image_shape)
-            raise ValueError(f"images of shape {tuple(images.shape)}: this model takes {wanted}")
-        num_levels = self.likelihood.num_levels
-        if images.numel() and not 0 <= int(images.min()) <= int(images.max()) < num_levels:
-            raise ValueError(
-                f"images hold levels {int(images.min())} … {int(images.max())}: this model has "
-                f"0 … {num_levels - 1}"
-            )
-
     def _measure(self, stage: str, batch: Batch) -> None:
         log_prob = self._log_prob_of(batch)
         for name, metric in self.metrics[stage].items():  # type: ignore[operator]
@@ -354,12 +116,3 @@ class AbstractLitModel(LightningModule, ABC):
             self.log(
                 f"{stage}/{name}", metric, on_step=False, on_epoch=True, prog_bar=name[0] == "b"
             )
-
-    @contextmanager
-    def _evaluating(self) -> Iterator[None]:
-        was_training = self.training
-        self.eval()
-        try:
-            yield
-        finally:
-            self.train(was_training)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeVar, cast
+from typing import Literal, cast
 
 import torch
 from einops import rearrange
@@ -19,15 +19,13 @@ from torch import Tensor
 
 from pixelcnn_lit import configuration
 from pixelcnn_lit.callbacks.reconstructions import draw_each
-from pixelcnn_lit.checkpoints import global_step
 from pixelcnn_lit.data.abstract import AbstractImageDataModule
 from pixelcnn_lit.images import image_grid
 from pixelcnn_lit.models import LitConvAutoencoder, LitPixelCNNAutoencoder
+from pixelcnn_lit.models.loading import load_one_of
 from pixelcnn_lit.pictures import write_picture
-from pixelcnn_lit.run_data import first_examples
+from pixelcnn_lit.run_data import check_fits, first_examples
 from pixelcnn_lit.sample import torch_device
-
-Model = TypeVar("Model", LitPixelCNNAutoencoder, LitConvAutoencoder)
 
 
 @dataclass(frozen=True)
@@ -64,11 +62,11 @@ def reconstruct(config: DictConfig) -> None:
     for name in ("num_images", "num_draws"):
         if config[name] < 1:
             raise ValueError(f"{name}={config[name]}: must be 1 or more")
-    autoencoder = read_model("autoencoder", options.autoencoder, LitPixelCNNAutoencoder)
-    baseline = read_model("baseline", options.baseline, LitConvAutoencoder)
+    autoencoder = load_one_of([LitPixelCNNAutoencoder], options.autoencoder, "autoencoder")
+    baseline = load_one_of([LitConvAutoencoder], options.baseline, "baseline")
     data = cast(AbstractImageDataModule, configuration.build(config, "data"))
     for name, model in [("autoencoder", autoencoder), ("baseline", baseline)]:
-        check_fits(name, model, data)
+        check_fits(model, data, name)
     device = torch_device(options.device)
     picture = three_columns(
         autoencoder.to(device),
@@ -107,39 +105,6 @@ def three_columns(
     tiles = rearrange(columns, "column row ... -> (row column) ...")
     num_levels = autoencoder.likelihood.num_levels
     return image_grid(tiles, num_levels, num_columns=2 + num_draws)
-
-
-def read_model(option: str, path: str, model_class: type[Model]) -> Model:
-    """The model of a run folder's best checkpoint, or of a checkpoint.
-
-    Raises:
-        ValueError: naming ``option``, if there is none, or one of another model.
-    """
-    file = Path(path) / "checkpoints" / "best.ckpt" if Path(path).is_dir() else Path(path)
-    if global_step(file) is None:
-        raise ValueError(
-            f"{option}={path}: no run folder with checkpoints/best.ckpt, nor a checkpoint"
-        )
-    checkpoint = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
-    if checkpoint.get("model_class") != model_class.__name__:
-        raise ValueError(f"{option}={path}: not the checkpoint of a {model_class.__name__}")
-    return model_class.load_from_checkpoint(file, map_location="cpu", weights_only=True).eval()
-
-
-def check_fits(
-    option: str, model: LitPixelCNNAutoencoder | LitConvAutoencoder, data: AbstractImageDataModule
-) -> None:
-    """Refuses a model of other images than the data hold.
-
-    Raises:
-        ValueError: naming both.
-    """
-    for name in ("channels", "num_levels", "image_size"):
-        if model.hparams[name] != getattr(data, name):
-            raise ValueError(
-                f"data.{name}={getattr(data, name)}: {option} was trained with"
-                f" {name}={model.hparams[name]}"
-            )
 
 
 if __name__ == "__main__":

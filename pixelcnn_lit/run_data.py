@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal, cast
 
 import torch
+from lightning import LightningModule
 from omegaconf import DictConfig, OmegaConf
 
 from pixelcnn_lit import configuration
@@ -37,7 +38,9 @@ def build_data(config: DictConfig, model: AbstractLitModel) -> AbstractImageData
     return data
 
 
-def check_fits(model: AbstractLitModel, data: AbstractImageDataModule) -> None:
+def check_fits(
+    model: LightningModule, data: AbstractImageDataModule, name_of_model: str = "the model"
+) -> None:
     """Refuse data of another kind than the model was trained on.
 
     Raises:
@@ -46,7 +49,9 @@ def check_fits(model: AbstractLitModel, data: AbstractImageDataModule) -> None:
     for name in FACTS:
         wanted, found = model.hparams.get(name), getattr(data, name)
         if wanted != found and wanted is not None:
-            raise ValueError(f"data.{name}={found}: the model was trained with {name}={wanted}")
+            raise ValueError(
+                f"data.{name}={found}: {name_of_model} was trained with {name}={wanted}"
+            )
 
 
 def evaluation_loader(data: AbstractImageDataModule, split: Split) -> EvaluationLoader:

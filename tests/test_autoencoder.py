@@ -449,8 +449,8 @@ def test_the_command_draws_from_run_folders_and_from_checkpoints(checkpoints, tm
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"autoencoder": "nowhere"}, "autoencoder=nowhere: no run folder"),
-        ({"baseline": "other"}, "baseline=.*other: not the checkpoint of a LitConvAutoencoder"),
+        ({"autoencoder": "nowhere"}, "autoencoder=nowhere: there is no such file"),
+        ({"baseline": "other"}, "baseline=.*other.*: holds .*; allowed are LitConvAutoencoder"),
         ({"num_draws": 0}, "num_draws=0: must be 1 or more"),
         ({"data": {"num_levels": 18}}, "data.num_levels=18: autoencoder was trained with"),
     ],

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import pickle
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import torch
+from lightning import LightningModule
 
 from pixelcnn_lit.models.autoencoder import LitPixelCNNAutoencoder
 from pixelcnn_lit.models.base import AbstractLitModel
@@ -14,11 +17,10 @@ from pixelcnn_lit.models.gated_pixelcnn import LitGatedPixelCNN
 from pixelcnn_lit.models.pixelcnn import LitPixelCNN
 from pixelcnn_lit.models.pixelcnn_pp import LitPixelCNNPP
 
-MODELS: dict[str, type[AbstractLitModel]] = {
-    model.__name__: model
-    for model in (LitPixelCNN, LitGatedPixelCNN, LitPixelCNNPP, LitPixelCNNAutoencoder)
-}
+MODELS = (LitPixelCNN, LitGatedPixelCNN, LitPixelCNNPP, LitPixelCNNAutoencoder)
 """What a checkpoint may name; nothing else is ever built from one."""
+
+Model = TypeVar("Model", bound=LightningModule)
 
 
 def load_model(checkpoint: str | Path) -> AbstractLitModel:
@@ -30,23 +32,38 @@ def load_model(checkpoint: str | Path) -> AbstractLitModel:
     Raises:
         ValueError: if there is none, it is damaged, or it belongs to no model with a likelihood.
     """
+    classes: tuple[type[AbstractLitModel], ...] = MODELS
+    return load_one_of(classes, checkpoint, "checkpoint")
+
+
+def load_one_of(classes: Sequence[type[Model]], checkpoint: str | Path, option: str) -> Model:
+    """:func:`load_model` for some classes only.
+
+    Args:
+        classes: what is allowed.
+        checkpoint: a checkpoint file, or a run folder.
+        option: what ``checkpoint`` is called on the command line.
+
+    Raises:
+        ValueError: naming ``option``, if there is none, it is damaged, or it is of another class.
+    """
     path = Path(checkpoint)
     if path.is_dir():
         path = path / "checkpoints" / "best.ckpt"
-    name = _model_class(path)
-    if name not in MODELS:
+    name = _model_class(path, option)
+    allowed = {model.__name__: model for model in classes}
+    if name not in allowed:
         raise ValueError(
-            f"checkpoint={path}: holds {name or 'no model of this package'}; "
-            f"allowed are {', '.join(MODELS)}"
+            f"{option}={path}: holds {name or 'no model of this package'}; "
+            f"allowed are {', '.join(allowed)}"
         )
-    model = MODELS[name].load_from_checkpoint(path, map_location="cpu", weights_only=True)
-    return model.eval()
+    return allowed[name].load_from_checkpoint(path, map_location="cpu", weights_only=True).eval()
 
 
-def _model_class(path: Path) -> str | None:
+def _model_class(path: Path, option: str) -> str | None:
     """The class that a checkpoint names, None if it names none."""
     if not path.is_file():
-        raise ValueError(f"checkpoint={path}: there is no such file")
+        raise ValueError(f"{option}={path}: there is no such file")
     try:
         # torch.load overlooks a flipped bit; testzip reads every byte against its checksum
         with zipfile.ZipFile(path) as archive:
@@ -60,5 +77,5 @@ def _model_class(path: Path) -> str | None:
         RuntimeError,
         pickle.UnpicklingError,
     ) as error:
-        raise ValueError(f"checkpoint={path}: damaged, or no checkpoint at all") from error
+        raise ValueError(f"{option}={path}: damaged, or no checkpoint at all") from error
     return content.get("model_class") if isinstance(content, dict) else None

@@ -46,39 +46,73 @@ def epochs_of_every_rank(monkeypatch, data, num_ranks, num_epochs=1):
     return ranks
 
 
+def assert_covers_once(ranks, batch_size):
+    """The batches of every rank are as many, and hold each row once but for the remainder."""
+    assert {len(batches) for batches in ranks} == {57 // batch_size}
+    seen = Counter(chain.from_iterable(chain.from_iterable(ranks)))
+    assert set(seen.values()) == {1}
+    assert len(seen) == 57 - 57 % batch_size
+    assert set(seen) <= set(range(57))
+
+
 @pytest.mark.parametrize("num_files", [1, 2, 3, 4, 5])
 @pytest.mark.parametrize("num_ranks", [1, 2, 3, 4])
-@pytest.mark.parametrize(("streaming", "num_workers"), [(False, 0), (True, 0)])
-def test_an_epoch_covers_the_set_once_in_equal_steps(
-    sets, monkeypatch, num_files, num_ranks, streaming, num_workers
+@pytest.mark.parametrize("streaming", [False, True])
+def test_two_epochs_cover_the_set_once_each_in_equal_steps(
+    sets, monkeypatch, num_files, num_ranks, streaming
 ):
-    data = module(
-        sets, num_files, num_workers=num_workers, streaming=streaming, batch_size=2 * num_ranks
-    )
+    data = module(sets, num_files, num_workers=0, streaming=streaming, batch_size=2 * num_ranks)
     ranks = epochs_of_every_rank(monkeypatch, data, num_ranks, num_epochs=2)
     for epoch in range(2):
-        steps = {len(rank[epoch]) for rank in ranks}
-        assert steps == {57 // (2 * num_ranks)}
-        seen = Counter(chain.from_iterable(chain.from_iterable(rank[epoch] for rank in ranks)))
-        assert set(seen.values()) == {1}
-        assert len(seen) == 57 - 57 % (2 * num_ranks)  # the documented remainder
-        assert set(seen) <= set(range(57))
+        assert_covers_once([rank[epoch] for rank in ranks], 2 * num_ranks)
     assert ranks[0][0] != ranks[0][1]
 
 
-@pytest.mark.parametrize(("num_ranks", "num_files"), [(1, 3), (2, 1), (3, 5), (4, 2)])
-@pytest.mark.parametrize("num_workers", [1, 2])
-def test_workers_change_neither_coverage_nor_steps(
-    sets, monkeypatch, num_ranks, num_files, num_workers
+@pytest.mark.parametrize("num_files", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("num_workers", [0, 1, 2])
+@pytest.mark.parametrize("num_ranks", [1, 2, 3, 4])
+def test_every_rank_of_a_stream_covers_its_share_and_resumes_exactly(
+    sets, monkeypatch, num_ranks, num_workers, num_files
 ):
     data = module(
-        sets, num_files, num_workers=num_workers, streaming=True, batch_size=4 * num_ranks
+        sets, num_files, num_workers=num_workers, streaming=True, batch_size=3 * num_ranks
     )
-    ranks = epochs_of_every_rank(monkeypatch, data, num_ranks)
-    assert {len(rank[0]) for rank in ranks} == {57 // (4 * num_ranks)}
-    seen = Counter(chain.from_iterable(chain.from_iterable(rank[0] for rank in ranks)))
-    assert set(seen.values()) == {1}
-    assert len(seen) == 57 - 57 % (4 * num_ranks)
+    epoch, ranks = num_files - 1, []
+    for rank in range(num_ranks):
+        on_rank(monkeypatch, rank, num_ranks)
+        loader, again = data.train_dataloader(), data.train_dataloader()
+        loader.load_state_dict({**loader.state_dict(), "epoch": epoch})
+        # Another place for every combination, the beginning and the last batch among them.
+        done = (7 * rank + 5 * num_workers + 3 * num_files) % len(loader)
+        batches, states = [], [loader.state_dict()]
+        for batch in loader:
+            batches.append(numbers(batch))
+            states.append(loader.state_dict())
+        again.load_state_dict(states[done])
+        assert [numbers(batch) for batch in again] == batches[done:]
+        assert again.state_dict() == loader.state_dict()
+        ranks.append(batches)
+    assert_covers_once(ranks, 3 * num_ranks)
+
+
+@pytest.mark.parametrize("rows_per_group", [57, 30, 4])
+@pytest.mark.parametrize("num_ranks", [1, 2])
+def test_no_row_is_left_out_for_good(tmp_path, monkeypatch, rows_per_group, num_ranks):
+    sets = {1: write_numbered(tmp_path / "data", 57, rows_per_group=rows_per_group)}
+    sets["cache"] = tmp_path / "cache"
+    data = module(sets, 1, num_workers=0, streaming=True, batch_size=20)
+    ranks = epochs_of_every_rank(monkeypatch, data, num_ranks, num_epochs=40)
+    left_out = [
+        set(range(57)) - set(chain.from_iterable(chain.from_iterable(rank[e] for rank in ranks)))
+        for e in range(40)
+    ]
+    assert {len(rows) for rows in left_out} == {17}
+    assert not set.intersection(*left_out[:12])
+    times = Counter(chain.from_iterable(left_out))
+    assert set(times) == set(range(57))
+    if rows_per_group == 57:  # blocks always in the same order: evenly, and never thrice running
+        assert max(times.values()) - min(times.values()) <= 3
+        assert not any(set.intersection(*left_out[e : e + 3]) for e in range(38))
 
 
 @settings(
@@ -107,16 +141,6 @@ def test_a_loader_resumes_anywhere_on_any_rank(
     again = data.train_dataloader()
     again.load_state_dict(state)
     assert [numbers(batch) for _ in range(2) for batch in again] == rest
-
-
-@pytest.mark.parametrize("done", [1, 2, 3, 5])
-def test_a_loader_with_two_workers_resumes_whosever_turn_it_is(sets, done):
-    data = module(sets, 3, num_workers=2, streaming=True, batch_size=8)
-    loader = data.train_dataloader()
-    whole = [numbers(batch) for batch in loader]
-    again = data.train_dataloader()
-    again.load_state_dict({**loader.state_dict(), "epoch": 0, "batch": done})
-    assert [numbers(batch) for batch in again] == whole[done:]
 
 
 @pytest.mark.parametrize("num_ranks", [2, 3, 4])

@@ -1,7 +1,7 @@
 """Who takes which examples: ranks, steps and batch sizes, as plain arithmetic.
 
 Training: every rank takes the same number of steps. The remainder that does not fill a global
-batch is left out of the epoch (another one every epoch, since the order is reshuffled); a set
+batch is left out of the epoch (another one every epoch, since each has its own order); a set
 smaller than one global batch gives one batch. Evaluation: every example exactly once, and every
 rank has the same number of batches, because a rank that runs out early would leave the others
 waiting.

@@ -48,3 +48,9 @@ def image_grid(images: Tensor, num_levels: int, *, num_columns: int, padding: in
     missing = -len(tiles) % num_columns
     tiles = F.pad(tiles, (padding, padding, padding, padding, 0, 0, 0, missing), value=128)
     return rearrange(tiles, "(r c) k h w -> (r h) (c w) k", c=num_columns)
+
+
+def enlarge(picture: Tensor, width: int) -> Tensor:
+    """Repeat the pixels of a small picture (height, width, 3) up to about ``width`` of them."""
+    factor = max(1, width // picture.shape[1])
+    return picture.repeat_interleave(factor, 0).repeat_interleave(factor, 1)

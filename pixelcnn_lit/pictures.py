@@ -11,7 +11,7 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from pixelcnn_lit.images import image_grid, to_bytes
+from pixelcnn_lit.images import enlarge, image_grid, to_bytes
 
 AnimationFormat = Literal["gif", "webp"]
 
@@ -66,12 +66,12 @@ def _read_picture(file: Path, shape: tuple[int, int, int]) -> np.ndarray:
 
 def write_picture(file: Path, picture: Tensor, min_width: int = MIN_WIDTH) -> None:
     """Write a picture, uint8 (height, width, 3), enlarged if it is small."""
-    _enlarged(picture, min_width).save(file)
+    Image.fromarray(enlarge(picture, min_width).numpy()).save(file)
 
 
 def write_animation(file: Path, frames: Iterable[Tensor]) -> None:
     """Write pictures, uint8 (height, width, 3), as an endless .gif or .webp."""
-    first, *others = [_enlarged(frame, MIN_WIDTH) for frame in frames]
+    first, *others = [Image.fromarray(enlarge(frame, MIN_WIDTH).numpy()) for frame in frames]
     duration = [max(20, DURATION // (1 + len(others)))] * len(others) + [LAST_FRAME]
     first.save(file, save_all=True, append_images=others, duration=duration, loop=0)
 
@@ -106,9 +106,3 @@ def appearing(
         known = order < number if given is None else given | (order < number)
         visible = known | ~drawn[:, None, None, None]
         yield image_grid(pictures.where(visible, hidden), 256, num_columns=num_columns)
-
-
-def _enlarged(picture: Tensor, min_width: int) -> Image.Image:
-    factor = max(1, min_width // picture.shape[1])
-    image = Image.fromarray(picture.numpy())
-    return image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)

@@ -19,9 +19,10 @@ from pixelcnn_lit import schedules
 from pixelcnn_lit.callbacks import AveragedWeights, Checkpoints, NaNGuard, SampleGrid, StepSeeds
 from pixelcnn_lit.callbacks.curve import learning_curve, smooth
 from pixelcnn_lit.callbacks.interruption import Interruption
-from pixelcnn_lit.callbacks.samples import choose_per_class, enlarge
+from pixelcnn_lit.callbacks.samples import choose_per_class
 from pixelcnn_lit.checkpoints import AtomicCheckpointIO
 from pixelcnn_lit.configuration import compose_config
+from pixelcnn_lit.images import enlarge
 from pixelcnn_lit.models import LitPixelCNNPP
 from pixelcnn_lit.training import train
 

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import cast
 
 import torch
 from einops import rearrange
-from lightning import Callback, LightningModule, Trainer
+from lightning import LightningModule, Trainer
 from lightning.pytorch.utilities.types import STEP_OUTPUT
-from PIL import Image
 from torch import Tensor
 
-from pixelcnn_lit.callbacks.samples import MIN_WIDTH, PictureLogger, enlarge
+from pixelcnn_lit.callbacks.epoch_pictures import AbstractEpochPictures
 from pixelcnn_lit.images import image_grid
 from pixelcnn_lit.models import LitConvAutoencoder, LitPixelCNNAutoencoder
 
 
-class Reconstructions(Callback):
+class Reconstructions(AbstractEpochPictures):
     """Saves ``reconstructions/epoch=NNN.png`` with the averaged weights, on rank 0.
 
     From the top: ``num_images`` validation images; ``num_draws`` rows of images drawn from their
@@ -33,6 +31,8 @@ class Reconstructions(Callback):
         seed: the draws of different epochs start from the same random numbers, so that they can be
             compared.
     """
+
+    folder = "reconstructions"
 
     def __init__(
         self,
@@ -74,7 +74,7 @@ class Reconstructions(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Keeps the first images."""
-        if self._is_due(trainer) and sum(map(len, self._seen)) < self.num_images:
+        if self.is_due(trainer) and sum(map(len, self._seen)) < self.num_images:
             self._seen.append(batch["image"])
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -84,14 +84,7 @@ class Reconstructions(Callback):
         images = torch.cat(self._seen)[: self.num_images]
         self._seen = []
         model = cast(LitPixelCNNAutoencoder | LitConvAutoencoder, pl_module)
-        picture = self.picture(model, images)
-        folder = Path(trainer.default_root_dir) / "reconstructions"
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"epoch={trainer.current_epoch:03d}.png"
-        Image.fromarray(picture.cpu().numpy()).save(path)
-        for logger in trainer.loggers:
-            if isinstance(logger, PictureLogger):
-                logger.log_picture("reconstructions", picture, trainer.global_step - 1)
+        self.save(trainer, self.picture(model, images))
 
     def picture(
         self, model: LitPixelCNNAutoencoder | LitConvAutoencoder, images: Tensor
@@ -111,7 +104,7 @@ class Reconstructions(Callback):
         between = self._interpolations(model, images, generator)
         tiles = torch.cat([images, *draws, between])
         num_levels = cast(int, model.hparams["num_levels"])
-        return enlarge(image_grid(tiles, num_levels, num_columns=len(images)), MIN_WIDTH)
+        return image_grid(tiles, num_levels, num_columns=len(images))
 
     def _interpolations(
         self,
@@ -131,12 +124,6 @@ class Reconstructions(Callback):
         else:
             steps = model.interpolate(*codes, num_steps, generator=generator)
         return rearrange(torch.cat([first[None], steps, second[None]]), "s n ... -> (n s) ...")
-
-    def _is_due(self, trainer: Trainer) -> bool:
-        if trainer.state.fn != "fit" or trainer.sanity_checking or not trainer.is_global_zero:
-            return False
-        epoch = trainer.current_epoch + 1
-        return epoch % self.every_n_epochs == 0 or epoch == trainer.max_epochs
 
 
 def draw_each(

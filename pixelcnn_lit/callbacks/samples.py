@@ -2,32 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Protocol, cast, runtime_checkable
+from typing import cast
 
 import torch
 from einops import rearrange
-from lightning import Callback, LightningModule, Trainer
+from lightning import LightningModule, Trainer
 from lightning.pytorch.utilities.types import STEP_OUTPUT
-from PIL import Image
 from torch import Tensor
 
+from pixelcnn_lit.callbacks.epoch_pictures import AbstractEpochPictures
 from pixelcnn_lit.images import image_grid
 from pixelcnn_lit.models import AbstractLitModel
 
-MIN_WIDTH = 640  # pixels of a picture, so that 8×8 images can be seen
 
-
-@runtime_checkable
-class PictureLogger(Protocol):
-    """A logger that also takes pictures."""
-
-    def log_picture(self, name: str, picture: Tensor, step: int) -> None:
-        """Logs ``picture``, uint8 (height, width, 3)."""
-        ...
-
-
-class SampleGrid(Callback):
+class SampleGrid(AbstractEpochPictures):
     """Saves ``samples/epoch=NNN.png`` with the averaged weights, on rank 0.
 
     With labels: ``num_columns`` classes, real images of each in the top rows and as many drawn by
@@ -43,6 +31,8 @@ class SampleGrid(Callback):
         seed: the draws of different epochs start from the same random numbers, so that they can be
             compared.
     """
+
+    folder = "samples"
 
     def __init__(
         self,
@@ -76,25 +66,16 @@ class SampleGrid(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Keeps real images to show, from the first few batches."""
-        if self._is_due(trainer) and len(self._seen) < 8:
+        if self.is_due(trainer) and len(self._seen) < 8:
             self._seen.append(dict(batch))
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draws while the averaged weights are still in place."""
-        if not self._is_due(trainer) or not self._seen:
+        if not self.is_due(trainer) or not self._seen:
             return
         batch = {name: torch.cat([part[name] for part in self._seen]) for name in self._seen[0]}
         self._seen = []
-        picture = self.picture(cast(AbstractLitModel, pl_module), batch)
-        path = (
-            Path(trainer.default_root_dir) / "samples" / f"epoch={trainer.current_epoch:03d}.png"
-        )
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(picture.cpu().numpy()).save(path)
-        for logger in trainer.loggers:
-            if isinstance(logger, PictureLogger):
-                # the step under which Lightning logs the numbers of this validation
-                logger.log_picture("samples", picture, trainer.global_step - 1)
+        self.save(trainer, self.picture(cast(AbstractLitModel, pl_module), batch))
 
     def picture(self, model: AbstractLitModel, batch: dict[str, Tensor]) -> Tensor:
         """The grid.
@@ -118,24 +99,11 @@ class SampleGrid(Callback):
             number = 2 * self.num_rows * num_columns
             cond = None if key is None else batch[key][torch.arange(number) % len(batch[key])]
             images = self._draw(model, number, cond)
-        picture = image_grid(images, model.likelihood.num_levels, num_columns=num_columns)
-        return enlarge(picture, MIN_WIDTH)
+        return image_grid(images, model.likelihood.num_levels, num_columns=num_columns)
 
     def _draw(self, model: AbstractLitModel, number: int, cond: Tensor | None) -> Tensor:
         generator = torch.Generator(model.device).manual_seed(self.seed)
         return model.sample(number, cond, temperature=self.temperature, generator=generator)
-
-    def _is_due(self, trainer: Trainer) -> bool:
-        if trainer.state.fn != "fit" or trainer.sanity_checking or not trainer.is_global_zero:
-            return False
-        epoch = trainer.current_epoch + 1
-        return epoch % self.every_n_epochs == 0 or epoch == trainer.max_epochs
-
-
-def enlarge(picture: Tensor, width: int) -> Tensor:
-    """Repeats the pixels of a small picture (height, width, 3) up to about ``width`` of them."""
-    factor = max(1, width // picture.shape[1])
-    return picture.repeat_interleave(factor, 0).repeat_interleave(factor, 1)
 
 
 def choose_per_class(labels: Tensor, num_classes: int, num_each: int) -> Tensor:

@@ -444,6 +444,22 @@ def test_coloured_mnist_follows_its_recipe(tmp_path):
     assert correlation < -0.5  # the digit's region is the inverse of its surroundings
 
 
+def test_the_trainers_further_calls_open_nothing_twice(numbered, tmp_path, monkeypatch, mode):
+    data = module(numbered, tmp_path, num_classes=5, classes=[4, 3, 2, 1, 0], **mode)
+    data.prepare_data()
+
+    def refuse(*args):
+        raise AssertionError("read again")
+
+    monkeypatch.setattr("pixelcnn_lit.data.rows.ParquetRows.read", refuse)
+    monkeypatch.setattr("pixelcnn_lit.data.memory._opened", refuse)
+    for stage in ("fit", "validate", "test"):
+        data.prepare_data()
+        data.setup(stage)
+    assert len(data.train_dataloader()) == 1
+    assert len(data.test_dataloader()) == 1
+
+
 @pytest.mark.parametrize("name", sorted(path.stem for path in (CONF / "data").glob("*.yaml")))
 def test_every_configuration_fits_its_data_module(name):
     with initialize_config_dir(str(CONF), version_base="1.3"):

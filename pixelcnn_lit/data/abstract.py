@@ -96,7 +96,7 @@ class AbstractImageDataModule(L.LightningDataModule):
         """Download and decode once per node, before any process needs the result."""
         self._shard().batch_size(self.batch_size)
         for split in _STAGES[None]:
-            self._examples[split] = self._open(split)
+            self.examples(split)
 
     def setup(self, stage: str | None = None) -> None:
         """Open the splits that a stage needs and check that all processes can share them."""

@@ -13,6 +13,7 @@ import tempfile
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 
 import datasets
@@ -209,6 +210,11 @@ class TableRows(AbstractRows):
 
     def fingerprint(self, digests: Path) -> str:
         """Of the table, and of size and time of every picture file that it only points to."""
+        return self._identity
+
+    @cached_property
+    def _identity(self) -> str:
+        """Kept, since splits that are shares of the same rows ask for it again."""
         digest = hashlib.blake2b(self._dataset._fingerprint.encode(), digest_size=16)
         pictures = [k for k, f in self.features.items() if isinstance(f, datasets.Image)]
         for block in range(len(self.block_sizes) if pictures else 0):

@@ -24,6 +24,10 @@ def compose_config(config_name: str, overrides: list[str]) -> DictConfig:
     Raises:
         ValueError: one line that names the option, its value and what is allowed.
     """
+    if not CONF_DIR.is_dir():
+        raise ValueError(
+            f"{CONF_DIR}: not there; the commands work from a checkout (pip install -e .)"
+        )
     register_resolvers()
     try:
         return _compose(config_name, overrides)

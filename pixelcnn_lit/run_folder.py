@@ -11,7 +11,7 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from pixelcnn_lit.checkpoints import global_step, newest_checkpoint
-from pixelcnn_lit.tracking import say
+from pixelcnn_lit.messages import say
 
 
 def checkpoint_to_resume(resume: str | None, run_dir: Path) -> Path | None:

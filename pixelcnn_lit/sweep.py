@@ -25,6 +25,7 @@ from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
 
 from pixelcnn_lit.configuration import end_with_error
 from pixelcnn_lit.ranking import ranking, save_plot
+from pixelcnn_lit.tracking import logged_in
 from pixelcnn_lit.trial import Trial, Value, run_trial
 
 SWEEPS_DIR = Path(__file__).resolve().parents[1] / "sweeps"
@@ -95,9 +96,9 @@ def run_online(sweep: Sweep, count: int | None, overrides: list[str]) -> None:
     """Creates the sweep on W&B's server and works on it until it is done.
 
     Raises:
-        ValueError: if nobody is logged in.
+        ValueError: if nobody is logged in, or the key is none.
     """
-    if not wandb.login(prompt=False, verify=False):
+    if not logged_in():
         raise ValueError("W&B: not logged in; `wandb login`, or OFFLINE=1 for a sweep without it")
     command = [*sweep.config["command"], *overrides]  # type: ignore[misc]
     sweep_id = wandb.sweep({**sweep.config, "command": command}, project="pixelcnn-lit")

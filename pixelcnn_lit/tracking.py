@@ -1,11 +1,10 @@
-"""Where the numbers of a run go: ``metrics.csv`` in its folder, and Weights & Biases."""
+"""Weights & Biases: a run there can neither block training nor fail it."""
 
 from __future__ import annotations
 
-import csv
 import os
+import re
 import secrets
-import sys
 from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
@@ -17,104 +16,9 @@ from lightning.pytorch.loggers import Logger
 from torch import Tensor
 from wandb.sdk.wandb_run import Run
 
+from pixelcnn_lit.messages import one_line, say
+
 Mode = Literal["online", "offline", "disabled"]
-
-
-class MetricsFile(Logger):
-    """All metrics as a table, one row per step and stage, written as they come.
-
-    Numbers of one step arrive in several calls; they share a row. A new column rewrites the file
-    once. A resumed run first drops the rows after its checkpoint, so that no step occurs twice.
-    """
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self.path = path
-        self._columns: list[str] = []
-        self._row: dict[str, str] = {}
-        if path.exists():
-            with path.open(newline="") as file:
-                self._columns = next(csv.reader(file), [])
-
-    @property
-    def name(self) -> str:
-        """What Lightning calls the logger."""
-        return "metrics"
-
-    @property
-    def version(self) -> str:
-        """None are kept."""
-        return ""
-
-    @rank_zero_only
-    def log_hyperparams(self, params: dict[str, object] | Namespace) -> None:
-        """Does nothing: config.yaml holds them."""
-
-    @rank_zero_only
-    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        """Adds ``metrics`` to the row of ``step``."""
-        row = {name: _number(value) for name, value in metrics.items()}
-        belongs = self._row.get("step") == str(step) and not any(
-            name in self._row and self._row[name] != value for name, value in row.items()
-        )
-        if not belongs:
-            self.save()
-            self._row = {"step": str(step)}
-        self._row |= row
-
-    @rank_zero_only
-    def save(self) -> None:
-        """Writes the row begun, if any."""
-        if not self._row:
-            return
-        missing = [name for name in self._row if name not in self._columns]
-        if missing:
-            rows = self._read()
-            self._columns += missing
-            self._write([*rows, self._row])
-        else:
-            with self.path.open("a", newline="") as file:
-                csv.DictWriter(file, self._columns).writerow(self._row)
-        self._row = {}
-
-    @rank_zero_only
-    def finalize(self, status: str) -> None:
-        """Writes what is left."""
-        self.save()
-
-    @rank_zero_only
-    def keep_until(self, step: int) -> None:
-        """Drops the rows after ``step`` optimizer steps, which a resumed run will write again."""
-        if not self.path.exists():
-            return
-        rows = self._read()
-        self._write(
-            [
-                row
-                for row in rows
-                if int(row["step"]) < step
-                and not any(value for name, value in row.items() if name.startswith("test/"))
-            ]
-        )
-
-    def _read(self) -> list[dict[str, str]]:
-        if not self.path.exists():
-            return []
-        with self.path.open(newline="") as file:
-            # a kill may have cut the last line short
-            return [
-                row
-                for row in csv.DictReader(file)
-                if row["step"].isdigit() and None not in row and None not in row.values()
-            ]
-
-    def _write(self, rows: list[dict[str, str]]) -> None:
-        unfinished = self.path.with_suffix(".csv.part")
-        with unfinished.open("w", newline="") as file:
-            writer = csv.DictWriter(file, self._columns)
-            writer.writeheader()
-            writer.writerows(rows)
-        unfinished.replace(self.path)
 
 
 class WandbTracker(Logger):
@@ -122,9 +26,10 @@ class WandbTracker(Logger):
 
     WANDB_MODE decides if it is set; else the run is online when someone is logged in, else
     offline, to be sent with `wandb sync`. Whatever goes wrong later is said in one line and ends
-    the tracking, not the training. Lightning's WandbLogger raises instead, hence this one. A
-    resumed run continues the same W&B run: its id lies in ``run_dir/wandb_run_id``; under SLURM it
-    is the job's.
+    the tracking, not the training: everything is on disk first, so a server that is lost in
+    mid-run costs ``finish_timeout`` at the end, and `wandb sync` sends the rest. Lightning's
+    WandbLogger raises or waits for ever instead, hence this one. A resumed run continues the same
+    W&B run: its id lies in ``run_dir/wandb_run_id``.
 
     Args:
         run_dir: the run folder; W&B's own files go into ``run_dir/wandb``.
@@ -136,6 +41,8 @@ class WandbTracker(Logger):
         notes: free text.
         upload_best: store the best checkpoint as an artifact, when online.
         init_timeout: seconds to wait for the server before going on offline.
+        upload_timeout: seconds that the best checkpoint may take.
+        finish_timeout: seconds to wait at the end until everything else has been sent.
     """
 
     def __init__(
@@ -149,7 +56,16 @@ class WandbTracker(Logger):
         notes: str | None = None,
         upload_best: bool = True,
         init_timeout: float = 20.0,
+        upload_timeout: float = 600.0,
+        finish_timeout: float = 60.0,
     ) -> None:
+        for option, seconds in [
+            ("init_timeout", init_timeout),
+            ("upload_timeout", upload_timeout),
+            ("finish_timeout", finish_timeout),
+        ]:
+            if seconds <= 0:
+                raise ValueError(f"logger.wandb.{option}={seconds}: must be above 0 seconds")
         super().__init__()
         self.run_dir = Path(run_dir)
         self.project = project
@@ -160,9 +76,12 @@ class WandbTracker(Logger):
         self.notes = notes
         self.upload_best = upload_best
         self.init_timeout = init_timeout
+        self.upload_timeout = upload_timeout
+        self.finish_timeout = finish_timeout
         self.mode: Mode = "disabled"
         self._run: Run | None = None
         self._begun = False
+        self._complaints = Complaints()
 
     @property
     def name(self) -> str:
@@ -205,25 +124,37 @@ class WandbTracker(Logger):
 
     @rank_zero_only
     def upload_checkpoint(self, path: Path) -> None:
-        """Stores a checkpoint as an artifact, when online."""
+        """Stores a checkpoint as an artifact, when online; a failure is said by ``close``."""
         run = self.experiment
         if run is None or self.mode != "online" or not self.upload_best or not path.exists():
             return
-        artifact = wandb.Artifact(f"model-{run.id}", type="model")
-        self._guard(lambda: artifact.add_file(str(path)))
-        self._guard(lambda: run.log_artifact(artifact, aliases=["best", "latest"]))
+        try:
+            artifact = wandb.Artifact(f"model-{run.id}", type="model")
+            # it is not written again before it is sent, so no copy is needed
+            artifact.add_file(str(path), policy="immutable", skip_cache=True)
+            sent = run.log_artifact(artifact, aliases=["best", "latest"])
+            sent.wait(timeout=max(1, round(self.upload_timeout)))
+        except Exception as error:
+            self._complaints.warning(f"{path.name} was not uploaded ({one_line(error)})")
 
     @rank_zero_only
     def close(self, finished: bool) -> None:
-        """Ends the run, as a failure unless ``finished``; says how to send an offline one."""
-        run = self._run
+        """Ends the run, as a failure unless ``finished``; says what was not sent, and how to."""
+        run, self._run = self._run, None
         if run is None:
             return
         folder = Path(run.dir).parent
-        self._guard(lambda: run.finish(exit_code=0 if finished else 1))
-        self._run = None
+        try:
+            run.finish(exit_code=0 if finished else 1)
+        except Exception as error:
+            self._complaints.error(one_line(error))
+        notes = [str(self._complaints)] if self._complaints else []
         if self.mode == "offline":
-            say(f"W&B: kept offline; send it with `wandb sync {folder}`")
+            notes.append(f"kept offline; send it with `wandb sync {folder}`")
+        elif notes:
+            notes.append(f"`wandb sync --include-online {folder}` sends what is missing")
+        if notes:
+            say(f"W&B: {'; '.join(notes)}")
 
     @rank_zero_only
     def _begin_once(self) -> None:
@@ -237,19 +168,23 @@ class WandbTracker(Logger):
             return None
         if self.mode == "online":
             try:
-                return self._init()
+                run = self._init()
             except Exception as error:  # whatever W&B raises, training goes on
-                say(f"W&B: cannot be reached, going on offline ({_one_line(error)})")
+                say(f"W&B: cannot be reached, going on offline ({one_line(error)})")
                 wandb.teardown()  # its service still holds the id of the run
                 self.mode = "offline"
+            else:
+                say(f"W&B: {run.url}")
+                return run
         try:
             return self._init()
         except Exception as error:
-            say(f"W&B: no tracking, {_one_line(error)}")
+            say(f"W&B: no tracking, {one_line(error)}")
             return None
 
     def _init(self) -> Run:
         self.run_dir.joinpath("wandb").mkdir(parents=True, exist_ok=True)
+        self._complaints.listen()
         run = wandb.init(
             dir=self.run_dir,
             mode=self.mode,
@@ -261,7 +196,9 @@ class WandbTracker(Logger):
             group=self.group,
             tags=self.tags,
             notes=self.notes,
-            settings=wandb.Settings(init_timeout=self.init_timeout, silent=True),
+            settings=wandb.Settings(
+                init_timeout=self.init_timeout, finish_timeout=self.finish_timeout, silent=True
+            ),
         )
         run.define_metric("trainer/global_step")
         run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
@@ -271,8 +208,41 @@ class WandbTracker(Logger):
         try:
             call()
         except Exception as error:
-            say(f"W&B: tracking ends here, {_one_line(error)}")
+            say(f"W&B: tracking ends here, {one_line(error)}")
             self._run = None
+
+
+class Complaints:
+    """What W&B's client would write on the terminal, kept until it can be said in one line."""
+
+    def __init__(self) -> None:
+        self._messages: list[str] = []
+
+    def listen(self) -> None:
+        """Takes the place of the terminal."""
+        settings = wandb.Settings(silent=True)
+        wandb.setup(settings)
+        wandb.termsetup(settings, self)
+
+    def info(self, msg: str) -> None:
+        """Is of no interest."""
+
+    def warning(self, msg: str) -> None:
+        """Keeps ``msg``, without what the client puts before each of its lines."""
+        lines = re.sub(r"^wandb: (WARNING |ERROR )?", "", msg, flags=re.MULTILINE)
+        self._messages.append(" ".join(lines.split()).rstrip("."))
+
+    def error(self, msg: str) -> None:
+        """Keeps ``msg``."""
+        self.warning(msg)
+
+    def __bool__(self) -> bool:
+        """Whether there are any."""
+        return bool(self._messages)
+
+    def __str__(self) -> str:
+        """Each once."""
+        return "; ".join(dict.fromkeys(self._messages))
 
 
 def report_invalid_trial(message: str) -> None:
@@ -285,15 +255,16 @@ def report_invalid_trial(message: str) -> None:
     """
     if "WANDB_SWEEP_ID" not in os.environ:
         return
+    Complaints().listen()
     try:
         # mode and folder are said here because W&B itself reads them only once per process
         folder = os.environ.get("WANDB_DIR", str(Path.cwd()))
-        settings = wandb.Settings(silent=True)
+        settings = wandb.Settings(silent=True, init_timeout=20, finish_timeout=20)
         run = wandb.init(mode=choose_mode(), dir=folder, tags=["invalid"], settings=settings)
         run.summary["invalid"] = message
         run.finish(exit_code=0)
     except Exception as error:  # as everywhere here: it is said and goes no further
-        say(f"W&B: not told, {_one_line(error)}")
+        say(f"W&B: not told, {one_line(error)}")
 
 
 def choose_mode() -> Mode:
@@ -314,17 +285,32 @@ def choose_mode() -> Mode:
             pass
         case _:
             raise ValueError(f"WANDB_MODE={mode}: must be online, offline or disabled")
-    if wandb.login(prompt=False, verify=False):
-        return "online"
+    try:
+        if logged_in():
+            return "online"
+    except ValueError as error:
+        say(f"{error}; kept offline (WANDB_MODE=disabled for none)")
+        return "offline"
     say("W&B: not logged in, kept offline (`wandb login`; WANDB_MODE=disabled for none)")
     return "offline"
+
+
+def logged_in() -> bool:
+    """Whether there is a key for W&B's server; the server is not asked if it is right.
+
+    Raises:
+        ValueError: if what is there cannot be a key.
+    """
+    try:
+        return wandb.login(prompt=False, verify=False)
+    except wandb.Error as error:
+        raise ValueError(f"W&B: {one_line(error)}") from error
 
 
 def run_id(run_dir: Path) -> str:
     """The W&B run that belongs to a run folder: the same after a resume or a requeue.
 
-    A sweep's agent gives the run of a trial in WANDB_RUN_ID.
-
+    A sweep's agent gives the run of a trial in WANDB_RUN_ID. Several runs of one SLURM job differ.
 
     Raises:
         OSError: if the folder cannot be written.
@@ -332,20 +318,8 @@ def run_id(run_dir: Path) -> str:
     file = run_dir / "wandb_run_id"
     if not file.exists():
         job = os.environ.get("SLURM_JOB_ID")
-        anew = f"slurm-{job}" if job else secrets.token_hex(4)
+        anew = secrets.token_hex(4)
+        if job:
+            anew = f"slurm-{job}-{anew}"
         file.write_text(os.environ.get("WANDB_RUN_ID", anew))
     return file.read_text()
-
-
-@rank_zero_only
-def say(line: str) -> None:
-    """One line for the user, from one process, on stderr."""
-    print(line, file=sys.stderr, flush=True)
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
-
-
-def _number(value: float | Tensor) -> str:
-    return f"{float(value):.10g}"

@@ -23,12 +23,14 @@ from omegaconf import DictConfig, OmegaConf
 from pixelcnn_lit import configuration
 from pixelcnn_lit.callbacks import Checkpoints, Interrupted, Throughput
 from pixelcnn_lit.checkpoints import global_step
+from pixelcnn_lit.messages import say
+from pixelcnn_lit.metrics_file import MetricsFile
 from pixelcnn_lit.models import AbstractLitModel
 from pixelcnn_lit.run_folder import checkpoint_to_resume, open_run_dir
 from pixelcnn_lit.run_options import RunOptions
 from pixelcnn_lit.slurm import requeue_slurm_job
 from pixelcnn_lit.summary import print_summary, summary_table
-from pixelcnn_lit.tracking import MetricsFile, WandbTracker, say
+from pixelcnn_lit.tracking import WandbTracker
 
 
 @dataclass(frozen=True)

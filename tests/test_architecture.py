@@ -12,13 +12,13 @@ FLOORS = [
     {"images", "layers", "schedules"},
     {"likelihoods", "networks"},
     {"sampling", "coding", "metrics"},
-    {"models", "data", "tracking", "checkpoints", "slurm"},
-    {"callbacks"},
+    {"models", "data", "messages", "metrics_file", "checkpoints", "slurm"},
+    {"callbacks", "tracking"},
     {"configuration", "run_folder", "run_options", "summary", "trial"},
     {"ranking"},
     # above: training and the commands that people type
 ]
-LOWEST_FLOOR_OF = {"lightning": 2, "hydra": 5, "omegaconf": 5, "wandb": 3}
+LOWEST_FLOOR_OF = {"lightning": 2, "hydra": 5, "omegaconf": 5, "wandb": 4}
 
 
 def floor(module: str) -> int:

@@ -14,7 +14,8 @@ import pytest
 import torch
 
 from pixelcnn_lit.configuration import compose_config
-from pixelcnn_lit.tracking import MetricsFile, WandbTracker, choose_mode
+from pixelcnn_lit.metrics_file import MetricsFile
+from pixelcnn_lit.tracking import WandbTracker, choose_mode, run_id
 from pixelcnn_lit.train import train as train_command
 from pixelcnn_lit.training import train
 
@@ -116,6 +117,35 @@ def test_without_a_key_a_run_is_kept_offline_and_this_is_said(
     monkeypatch.setenv("HOME", str(tmp_path))
     assert choose_mode() == "offline"
     assert capsys.readouterr().err.startswith("W&B: not logged in, kept offline")
+
+
+@pytest.mark.parametrize("key", ["short", " ", "0" * 39])
+def test_a_malformed_key_leaves_the_run_offline_with_one_line(
+    key: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    monkeypatch.setenv("WANDB_API_KEY", key)
+    assert choose_mode() == "offline"
+    [said] = capfd.readouterr().err.splitlines()
+    assert said.startswith("W&B: ")
+    assert "API key" in said
+    assert said.endswith("; kept offline (WANDB_MODE=disabled for none)")
+
+
+def test_two_runs_of_one_slurm_job_are_two_runs_and_each_stays_itself(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("SLURM_JOB_ID", "17")
+    folders = [tmp_path / "one", tmp_path / "two"]
+    for folder in folders:
+        folder.mkdir()
+    one, two = (run_id(folder) for folder in folders)
+    assert one != two
+    assert one.startswith("slurm-17-")
+    assert [run_id(folder) for folder in folders] == [one, two]  # after a requeue
 
 
 def test_a_run_keeps_its_curves_configuration_and_pictures(

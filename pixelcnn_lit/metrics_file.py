@@ -1,0 +1,112 @@
+"""``metrics.csv`` in the run folder: every number of a run."""
+
+from __future__ import annotations
+
+import csv
+from argparse import Namespace
+from pathlib import Path
+
+from lightning.fabric.utilities.rank_zero import rank_zero_only
+from lightning.pytorch.loggers import Logger
+from torch import Tensor
+
+
+class MetricsFile(Logger):
+    """All metrics as a table, one row per step and stage, written as they come.
+
+    Numbers of one step arrive in several calls; they share a row. A new column rewrites the file
+    once. A resumed run first drops the rows after its checkpoint, so that no step occurs twice.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+        self._columns: list[str] = []
+        self._row: dict[str, str] = {}
+        if path.exists():
+            with path.open(newline="") as file:
+                self._columns = next(csv.reader(file), [])
+
+    @property
+    def name(self) -> str:
+        """What Lightning calls the logger."""
+        return "metrics"
+
+    @property
+    def version(self) -> str:
+        """None are kept."""
+        return ""
+
+    @rank_zero_only
+    def log_hyperparams(self, params: dict[str, object] | Namespace) -> None:
+        """Does nothing: config.yaml holds them."""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        """Adds ``metrics`` to the row of ``step``."""
+        row = {name: _number(value) for name, value in metrics.items()}
+        belongs = self._row.get("step") == str(step) and not any(
+            name in self._row and self._row[name] != value for name, value in row.items()
+        )
+        if not belongs:
+            self.save()
+            self._row = {"step": str(step)}
+        self._row |= row
+
+    @rank_zero_only
+    def save(self) -> None:
+        """Writes the row begun, if any."""
+        if not self._row:
+            return
+        missing = [name for name in self._row if name not in self._columns]
+        if missing:
+            rows = self._read()
+            self._columns += missing
+            self._write([*rows, self._row])
+        else:
+            with self.path.open("a", newline="") as file:
+                csv.DictWriter(file, self._columns).writerow(self._row)
+        self._row = {}
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        """Writes what is left."""
+        self.save()
+
+    @rank_zero_only
+    def keep_until(self, step: int) -> None:
+        """Drops the rows after ``step`` optimizer steps, which a resumed run will write again."""
+        if not self.path.exists():
+            return
+        rows = self._read()
+        self._write(
+            [
+                row
+                for row in rows
+                if int(row["step"]) < step
+                and not any(value for name, value in row.items() if name.startswith("test/"))
+            ]
+        )
+
+    def _read(self) -> list[dict[str, str]]:
+        if not self.path.exists():
+            return []
+        with self.path.open(newline="") as file:
+            # a kill may have cut the last line short
+            return [
+                row
+                for row in csv.DictReader(file)
+                if row["step"].isdigit() and None not in row and None not in row.values()
+            ]
+
+    def _write(self, rows: list[dict[str, str]]) -> None:
+        unfinished = self.path.with_suffix(".csv.part")
+        with unfinished.open("w", newline="") as file:
+            writer = csv.DictWriter(file, self._columns)
+            writer.writeheader()
+            writer.writerows(rows)
+        unfinished.replace(self.path)
+
+
+def _number(value: float | Tensor) -> str:
+    return f"{float(value):.10g}"

@@ -7,6 +7,10 @@ from einops import rearrange
 from torch import Tensor
 from torch.nn import functional as F
 
+# What data give and models take: ``image`` uint8 levels (B, C, H, W) and, where there are any,
+# ``label`` int64 (B,) and ``embedding`` float32 (B, D) or (B, D, H, W).
+Batch = dict[str, Tensor]
+
 
 def rescale(images: Tensor, num_levels: int) -> Tensor:
     """Levels 0 … num_levels−1 as floats in [-1, 1], for training and sampling alike.

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pixelcnn_lit.images import Batch
 from pixelcnn_lit.models import AbstractLitModel, LitPixelCNNAutoencoder
-from pixelcnn_lit.models.base import Batch
 from pixelcnn_lit.networks.conditions import LabelCondition, mix
 
 Examples = Callable[[int], Batch]

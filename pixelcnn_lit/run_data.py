@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, cast
+from typing import cast
 
 import torch
 from lightning import LightningModule
@@ -12,9 +12,10 @@ from omegaconf import DictConfig, OmegaConf
 from pixelcnn_lit import configuration
 from pixelcnn_lit.data.abstract import AbstractImageDataModule
 from pixelcnn_lit.data.loader import EvaluationLoader
-from pixelcnn_lit.models.base import AbstractLitModel, Batch
+from pixelcnn_lit.data.source import Split
+from pixelcnn_lit.images import Batch
+from pixelcnn_lit.models.base import AbstractLitModel
 
-Split = Literal["train", "val", "test"]
 FACTS = ("channels", "num_levels", "image_size", "num_classes", "embedding_dim")
 
 

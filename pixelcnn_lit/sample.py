@@ -30,10 +30,10 @@ from rich.progress import (
 from torch import Tensor
 
 from pixelcnn_lit import configuration, plans
+from pixelcnn_lit.data.source import Split
 from pixelcnn_lit.given import read_given
-from pixelcnn_lit.images import image_grid
+from pixelcnn_lit.images import Batch, image_grid
 from pixelcnn_lit.models import AbstractLitModel, load_model
-from pixelcnn_lit.models.base import Batch
 from pixelcnn_lit.pictures import (
     AnimationFormat,
     appearing,
@@ -42,7 +42,7 @@ from pixelcnn_lit.pictures import (
     write_picture,
 )
 from pixelcnn_lit.plans import Plan
-from pixelcnn_lit.run_data import Split, build_data, first_examples
+from pixelcnn_lit.run_data import build_data, first_examples
 from pixelcnn_lit.summary import duration
 
 INTERRUPTED = 130

@@ -120,6 +120,10 @@ class CausalField:
     def sample(self, num_images: int, seed: int) -> NDArray[np.uint8]:
         """Images drawn from the process.
 
+        Args:
+            num_images: how many.
+            seed: not negative; the same seed draws the same images.
+
         Returns:
             Levels (num_images, C, H, W).
         """

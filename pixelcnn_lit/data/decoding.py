@@ -72,7 +72,14 @@ class ImageDecoder:
         return self.to_levels(image, where)
 
     def to_levels(self, images: NDArray[np.uint8], where: Callable[[], str]) -> NDArray[np.uint8]:
-        """Bytes of any shape as levels, as ``quantize`` and ``binarize`` ask.
+        """Bytes as levels, as ``quantize`` and ``binarize`` ask.
+
+        Args:
+            images: uint8 of any shape.
+            where: tells whose bytes they are, for messages.
+
+        Returns:
+            Levels of the same shape; with ``binarize="dynamic"`` still bytes.
 
         Raises:
             ValueError: if a byte exceeds the top level and no conversion was asked for.

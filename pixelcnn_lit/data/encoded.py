@@ -245,7 +245,15 @@ def _one_array(column: pa.ChunkedArray) -> pa.Array:
 
 
 def report_skipped(skipped: Sequence[str], num_before: int) -> int:
-    """Log every corrupt picture with the running count; returns the new count."""
+    """Log every corrupt picture with the running count.
+
+    Args:
+        skipped: a line about each.
+        num_before: corrupt pictures that were logged before.
+
+    Returns:
+        The new count.
+    """
     for number, line in enumerate(skipped, num_before + 1):
         log.warning("Skipped corrupt picture no. %d: %s", number, line)
     return num_before + len(skipped)

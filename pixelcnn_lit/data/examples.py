@@ -9,13 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from pixelcnn_lit.data.presentation import Presentation
 from pixelcnn_lit.data.randomness import epoch_order
 from pixelcnn_lit.data.sharding import Shard, evaluation_sizes, training_sizes
-
-Batch = dict[str, Tensor]
+from pixelcnn_lit.images import Batch
 
 
 class AbstractExamples(ABC):
@@ -43,7 +41,13 @@ class AbstractExamples(ABC):
     def evaluation_batches(
         self, shard: Shard, batch_size: int, present: Presentation
     ) -> Iterator[Batch]:
-        """The rank's share of all examples in their own order, each once over all ranks."""
+        """The rank's share of all examples in their own order, each once over all ranks.
+
+        Args:
+            shard: the rank.
+            batch_size: global.
+            present: what is done to each batch.
+        """
 
     @abstractmethod
     def order_depends_on(self, shard: Shard) -> dict[str, int]:
@@ -69,7 +73,13 @@ class ArrayExamples(AbstractExamples):
         return len(self.images)
 
     def take(self, indices: NDArray[np.int64], present: Presentation, epoch: int) -> Batch:
-        """The examples of an index vector, as a batch."""
+        """The examples of an index vector, as a batch.
+
+        Args:
+            indices: 0 … N−1, (B,).
+            present: what is done to the batch.
+            epoch: counted from 0; what is random depends on it.
+        """
         batch = {"image": torch.from_numpy(np.take(self.images, indices, axis=0))}
         if self.labels is not None:
             batch["label"] = torch.from_numpy(np.take(self.labels, indices))

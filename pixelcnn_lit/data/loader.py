@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from pixelcnn_lit.data.examples import Batch
+from pixelcnn_lit.images import Batch
 
 if TYPE_CHECKING:
     from lightning import Trainer

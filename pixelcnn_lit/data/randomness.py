@@ -49,5 +49,5 @@ def uniforms(
 
 
 def epoch_order(num: int, seed: int, epoch: int) -> NDArray[np.int64]:
-    """A permutation of 0 … num−1, a new one for every (seed, epoch)."""
+    """A permutation of 0 … num−1, (num,): a new one for every seed and epoch, both from 0 on."""
     return np.random.default_rng([seed, epoch]).permutation(num)

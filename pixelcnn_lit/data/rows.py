@@ -35,10 +35,10 @@ class AbstractRows(ABC):
     """Rows in blocks.
 
     Attributes:
+        is_remote: whether reading goes over a network.
         features: what the columns mean.
         block_sizes: rows of each block, shape (num_blocks,).
         block_starts: number of the first row of each block, shape (num_blocks,).
-        is_remote: whether reading goes over a network.
     """
 
     is_remote: bool = False
@@ -48,11 +48,21 @@ class AbstractRows(ABC):
 
     @abstractmethod
     def read(self, block: int, columns: Sequence[str]) -> pa.Table:
-        """The named columns of one block, in row order."""
+        """The named columns of one block, in row order.
+
+        Args:
+            block: 0 … num_blocks−1.
+            columns: their names.
+        """
 
     @abstractmethod
     def where(self, block: int, row: int) -> str:
-        """Where a row of a block comes from, for messages."""
+        """Where a row comes from, for messages.
+
+        Args:
+            block: 0 … num_blocks−1.
+            row: its place in the block.
+        """
 
     @abstractmethod
     def fingerprint(self, digests: Path) -> str:

@@ -127,6 +127,14 @@ def wanted_labels(
 ) -> tuple[int, ...]:
     """Class names or numbers as labels.
 
+    Args:
+        classes: names as the data spell them, or numbers.
+        feature: of the label column; its names, if it has any, decide what is allowed.
+        label_key: name of the column, for messages.
+
+    Returns:
+        The data's labels, in the order of ``classes``.
+
     Raises:
         ValueError: for a name that the data do not have (with the nearest ones), a number out of
             range, or a class named twice.

@@ -83,6 +83,11 @@ def evaluation_sizes(num_examples: int, batch_size: int, shard: Shard) -> list[i
     its last batch borrows an example from the one before it (with one example per rank and batch,
     the first batch takes two instead).
 
+    Args:
+        num_examples: of the split.
+        batch_size: global.
+        shard: the rank.
+
     Raises:
         ValueError: if there are fewer examples than processes.
     """

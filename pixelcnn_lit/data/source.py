@@ -122,6 +122,11 @@ def split_name(
 ) -> str | None:
     """What the data set calls a split, or None if it has none.
 
+    Args:
+        split: in our words.
+        available: the data set's own names of its splits.
+        splits: names given by the user, which come before the usual ones.
+
     Raises:
         ValueError: if ``splits`` names one that does not exist.
     """

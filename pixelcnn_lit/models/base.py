@@ -8,7 +8,7 @@ import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
-from pixelcnn_lit.images import rescale
+from pixelcnn_lit.images import Batch, rescale
 from pixelcnn_lit.likelihoods import AbstractLikelihood
 from pixelcnn_lit.metrics import BitsPerDim, NatsPerDim, bits_per_dim, nats_per_dim
 from pixelcnn_lit.models.generative import AbstractGenerativeModel
@@ -16,8 +16,6 @@ from pixelcnn_lit.models.parts import OptimizerFactory, SchedulerFactory, optimi
 from pixelcnn_lit.networks.base import AbstractNetwork
 from pixelcnn_lit.networks.conditions import AbstractCondition, LabelCondition
 from pixelcnn_lit.networks.weight_norm import initialise
-
-Batch = dict[str, Tensor]
 
 
 class AbstractLitModel(AbstractGenerativeModel):

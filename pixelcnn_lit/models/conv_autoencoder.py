@@ -10,8 +10,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
-from pixelcnn_lit.images import rescale
-from pixelcnn_lit.models.base import Batch
+from pixelcnn_lit.images import Batch, rescale
 from pixelcnn_lit.models.parts import OptimizerFactory, SchedulerFactory, optimization
 from pixelcnn_lit.networks.conditions import mix
 from pixelcnn_lit.networks.encoder import ConvAutoencoder

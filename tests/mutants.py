@@ -41,6 +41,7 @@ DRAWN = select("laws_distribution", "drawn_as_often and 3 and not pixelcnn and n
 SUM = select("laws_distribution", "sum_to_one and not autoencoder")
 CACHED_PP = select("laws_sampling", "cached_parameters and pp and not any")
 CACHED_GATED = select("laws_sampling", "cached_parameters and gated and not any")
+REPLAYED = select("graphs", "replayed and pp and map")
 SPLIT = select("laws_sampling", "split")
 GRADIENT = select("laws_training", "gradient and gated")
 INITIALISED = select("laws_training", "initialised")
@@ -260,15 +261,15 @@ MUTANTS = [
     Mutant(
         "one pass over the colours of an ordering network",
         "sampling/walk.py",
-        "for chosen in colors if network.orders_channels else [slice(None)]:",
-        "for chosen in [slice(None)]:",
+        "self.passes = colors if network.orders_channels else [slice(None)]",
+        "self.passes = [slice(None)]",
         DRAWN,
     ),
     Mutant(
         "pixels painted as levels, not rescaled",
         "sampling/walk.py",
-        "x = rescale(levels.to(blank.dtype), likelihood.num_levels)[:, : chosen.stop]",
-        "x = levels.to(blank.dtype)[:, : chosen.stop]",
+        "x = rescale(levels.to(self.dtype), self.likelihood.num_levels)[:, : chosen.stop]",
+        "x = levels.to(self.dtype)[:, : chosen.stop]",
         DRAWN,
     ),
     Mutant(
@@ -288,8 +289,8 @@ MUTANTS = [
     Mutant(
         "given pixels drawn, others kept",
         "sampling/choosers.py",
-        "return torch.where(mask[:, row, column, None], kept, levels)",
-        "return torch.where(mask[:, row, column, None], levels, kept)",
+        "return torch.where(self._columns[column], kept, levels)",
+        "return torch.where(self._columns[column], levels, kept)",
         select("laws_sampling", "given and gated"),
     ),
     Mutant(
@@ -309,10 +310,8 @@ MUTANTS = [
     Mutant(
         "walk: rows age before the next one has read them",
         "layers/causal.py",
-        "        self.above = self.inputs.convolve(self.num_above).unbind(1)\n"
-        "        self.inputs.shift()",
-        "        self.inputs.shift()\n"
-        "        self.above = self.inputs.convolve(self.num_above).unbind(1)",
+        "        self.inputs.convolve(self.num_above, self.outputs)\n        self.inputs.shift()",
+        "        self.inputs.shift()\n        self.inputs.convolve(self.num_above, self.outputs)",
         LAYERS,
     ),
     Mutant(
@@ -346,24 +345,62 @@ MUTANTS = [
     Mutant(
         "walk: coarser level keeps its first row",
         "layers/walk.py",
-        "            self.coarser.start_row()",
+        "            self.coarser._start_caches()",
         "            pass",
         CACHED_PP,
     ),
     Mutant(
         "walk: coarser level conditioned on the map of the finest",
         "sampling/raster.py",
-        "        self.walk = network.begin_walk(x)",
+        "        self.maps: dict[int, PresentRow] = {}",
         "        self.conds = self.conds[:1] * network.num_hierarchies\n"
-        "        self.walk = network.begin_walk(x)",
+        "        self.maps: dict[int, PresentRow] = {}",
         CACHED_PP,
     ),
     Mutant(
         "walk: every row conditioned on the first of the map",
-        "layers/conditioning.py",
-        "row = projected[:, walk.row]",
-        "row = projected[:, 0]",
+        "sampling/raster.py",
+        "present.read(row >> level)",
+        "present.read(0)",
         CACHED_GATED,
+    ),
+    Mutant(
+        "graphs: what the rows above give moves through the memory",
+        "layers/causal.py",
+        "        self.inputs.convolve(self.num_above, self.outputs)\n",
+        "        self.outputs = self.inputs.new_outputs()\n"
+        "        self.above = self.inputs.inside(self.outputs).unbind(1)\n"
+        "        self.inputs.convolve(self.num_above, self.outputs)\n",
+        select("graphs", "stays_where and pp"),
+    ),
+    Mutant(
+        "graphs: the rows waiting for a second one move through the memory",
+        "layers/resample.py",
+        "self.rows.copy_(block.transpose(0, 1).flatten(1, 2))",
+        "self.rows = block.transpose(0, 1).flatten(1, 2)",
+        select("graphs", "stays_where and pp"),
+    ),
+    Mutant(
+        "graphs: random numbers of the recorded row used again",
+        "sampling/choosers.py",
+        "        self._uniforms.read(row)",
+        "        self._uniforms.read(row)\n"
+        "        self._columns = self._uniforms.here.clone().unbind(1)",
+        REPLAYED,
+    ),
+    Mutant(
+        "graphs: rows of different kinds taken for the same",
+        "sampling/raster.py",
+        "return next((n for n in range(num_coarser) if row >> n & 1), num_coarser)",
+        "return next((n for n in range(num_coarser) if row >> n & 1), 0)",
+        REPLAYED,
+    ),
+    Mutant(
+        "graphs: work done twice when a recording fails",
+        "sampling/graphs.py",
+        "        except RuntimeError as error:\n",
+        "        except RuntimeError as error:\n            work()\n",
+        select("graphs", "fails and gated"),
     ),
     Mutant(
         "walk: a margin too narrow for the kernel",

@@ -9,7 +9,7 @@ from variants import OPTIONS, Case, Options, case_of, cases, network_inputs, ran
 
 from pixelcnn_lit.images import rescale
 from pixelcnn_lit.models import AbstractLitModel
-from pixelcnn_lit.sampling import choose_likeliest, replay, walk
+from pixelcnn_lit.sampling import Likeliest, Replay, walk
 from pixelcnn_lit.sampling.raster import CachedWalk
 
 ORDERED_AND_COUPLED = ["softmax", "logistic_mixture"]
@@ -36,6 +36,7 @@ def cached_params(model: AbstractLitModel, x: Tensor, cond: Tensor | None) -> Te
     params = x.new_empty(len(x), network.num_params, *x.shape[2:])
     groups = params.unflatten(1, (network.colors, -1))
     for row in range(x.shape[2]):
+        raster.read_row(row)
         raster.start_row(row)
         for column in range(x.shape[3]):
             for color in range(network.colors):
@@ -126,13 +127,13 @@ def test_cached_and_naive_walks_choose_identical_guided_completions(case: Case):
 def test_a_greedy_image_is_a_fixed_point_of_teacher_forcing(case: Case):
     model = case.build((4, 5))
     x, cond = network_inputs(model, random_images(model, 2), case.cond(model, 2))
-    greedy = walk(model.network, model.likelihood, x, choose_likeliest, cond=cond)
+    greedy = walk(model.network, model.likelihood, x, Likeliest(), cond=cond)
     with torch.no_grad():
         forced = model.likelihood(
             model.network(rescale(greedy, model.likelihood.num_levels), cond)
         )
     assert torch.equal(forced.mode.movedim(-1, 1), greedy.long())
-    assert torch.equal(walk(model.network, model.likelihood, x, replay(greedy), cond=cond), greedy)
+    assert torch.equal(walk(model.network, model.likelihood, x, Replay(greedy), cond=cond), greedy)
 
 
 @pytest.mark.parametrize("case", RGB, ids=str)

@@ -124,18 +124,12 @@ def test_a_pixel_may_be_corrected_before_the_walk_moves_on(rows: range, columns:
     torch.testing.assert_close(walk_pixels(conv, x, mistakes=2), conv(x))
 
 
-def begin_row(walk: Walk, row: int) -> None:
-    walk.stand(row, None)
-    if row:
-        walk.start_row()
-
-
 def walk_pixels(conv: CausalConv2d, x: Tensor, mistakes: int = 0) -> Tensor:
     batch, _, height, width = x.shape
     walk = blank_walk(batch, height, width)
     walked = torch.empty(batch, conv.weight.shape[0], height, width)
     for row in range(height):
-        begin_row(walk, row)
+        walk.start_row(row)
         for column in range(width):
             walk.stand(row, column)
             for _ in range(mistakes):
@@ -153,11 +147,11 @@ def test_the_image_layer_of_a_vertical_stack_reads_what_has_been_painted(
     x = torch.randn(2, 2, 5, 4)
     walk = Walk.begin(torch.zeros_like(x), margin=3)
     for row in range(5):
-        walk.stand(row, None)
+        walk.start_row(row)
         here = conv(torch.full((0,), torch.nan), walk).unflatten(0, (2, 4)).movedim(-1, 1)
         torch.testing.assert_close(here, conv(x)[:, :, row])
         for column in range(4):
-            walk.paint(row, column, x[:, :, row, column])
+            walk.paint(column, x[:, :, row, column])
 
 
 def test_the_image_layer_of_a_horizontal_stack_reads_the_colours_painted_so_far():
@@ -169,14 +163,14 @@ def test_the_image_layer_of_a_horizontal_stack_reads_the_colours_painted_so_far(
     expected = conv(x)
     walk = Walk.begin(torch.full_like(x, 7.0), margin=2)
     for row in range(5):
-        begin_row(walk, row)
+        walk.start_row(row)
         for column in range(4):
             walk.stand(row, column)
             for color in (0, 1):
                 here = conv(torch.full((0,), torch.nan), walk)
                 own = groups == color
                 torch.testing.assert_close(here[:, own], expected[:, own, row, column])
-                walk.paint(row, column, x[:, : color + 1, row, column])
+                walk.paint(column, x[:, : color + 1, row, column])
 
 
 def test_pointwise_is_a_matrix_product_at_every_position_and_masked_off_elsewhere():
@@ -252,7 +246,7 @@ def test_resampling_by_pixels_is_the_whole_one_and_wakes_at_one_in_four():
     walk = blank_walk(2, 6, 4, num_hierarchies=2)
     expected = up(down(x))
     for row in range(6):
-        begin_row(walk, row)
+        walk.start_row(row)
         for column in range(4):
             walk.stand(row, column)
             for _ in range(2):  # a position may be computed again
@@ -270,13 +264,17 @@ def test_a_condition_is_the_same_linear_map_on_the_image_and_on_a_walk(cond_shap
     expected = torch.einsum("od, bdhw -> bohw", layer.weight, on_image)
     torch.testing.assert_close(layer(cond).expand_as(expected), expected)
     by_rows, by_pixels = blank_walk(2, 3, 4), blank_walk(2, 3, 4)
+    present = cond if cond.ndim == 2 else torch.empty(2, 4, 5)  # a walk reads a map row by row
     for row in range(3):
-        by_rows.stand(row, None)
-        here = layer(cond, by_rows).unflatten(0, (2, 4)).movedim(-1, 1)
+        if cond.ndim == 4:
+            present.copy_(cond[:, :, row].movedim(1, -1))
+        by_rows.start_row(row)
+        here = layer(present, by_rows).unflatten(0, (2, 4)).movedim(-1, 1)
         torch.testing.assert_close(here, expected[:, :, row])
+        by_pixels.start_row(row)
         for column in range(4):
             by_pixels.stand(row, column)
-            torch.testing.assert_close(layer(cond, by_pixels), expected[:, :, row, column])
+            torch.testing.assert_close(layer(present, by_pixels), expected[:, :, row, column])
 
 
 @given(st.integers(1, 5), st.integers(0, 12))

@@ -90,7 +90,7 @@ def test_images_are_levels_of_the_model(model: AbstractLitModel):
 def test_replaying_images_puts_them_down_again(model: AbstractLitModel):
     images = random_images(model, 2)
     blank = torch.zeros(2, *model.image_shape)
-    walked = sampling.walk(model.network, model.likelihood, blank, sampling.replay(images))
+    walked = sampling.walk(model.network, model.likelihood, blank, sampling.Replay(images))
     assert torch.equal(walked, images)
 
 
@@ -133,6 +133,4 @@ def test_a_batch_is_as_large_as_fits_into_memory(
 def test_guidance_without_a_condition_is_refused(model: AbstractLitModel):
     blank = torch.zeros(2, *model.image_shape)
     with pytest.raises(ValueError, match=r"guidance=2\.0: needs a condition"):
-        sampling.walk(
-            model.network, model.likelihood, blank, sampling.choose_likeliest, guidance=2.0
-        )
+        sampling.walk(model.network, model.likelihood, blank, sampling.Likeliest(), guidance=2.0)

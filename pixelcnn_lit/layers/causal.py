@@ -117,8 +117,7 @@ class ImageConv2d(AbstractConv2d):
         if walk is None:
             return self.whole(x)
         if walk.column is None:
-            weight = walk.keep(self, lambda: self.taps().flatten(0, 2))
-            return torch.addmm(self.bias, _image_rows(self, walk, len(self.rows)), weight)
+            return walk.keep(self, lambda: _ImageRows(self, walk, len(self.rows))).convolve()
         return walk.keep(self, lambda: _ImagePixels(self, walk)).step(walk.column)
 
 
@@ -162,14 +161,21 @@ class Inputs:
         if len(self.lines) > 1:
             self.lines[:-1] = self.lines[1:].clone()
 
-    def convolve(self, num_rows: int) -> Tensor:
-        """The first ``num_rows`` rows of the kernel over the lines, (B, width, out)."""
-        out = self.bias.expand(self.num_positions, -1).contiguous()
+    def convolve(self, num_rows: int, out: Tensor) -> None:
+        """The first ``num_rows`` rows of the kernel over the lines, to (positions, out)."""
+        out.copy_(self.bias)
         for row in range(num_rows):
             for column in range(len(self.columns)):
                 window = self.lines[row, column : column + self.num_positions]
                 out.addmm_(window, self.taps[row, column])
-        return out.view(self.walk.batch, self.padded_width, -1)[:, : self.walk.width]
+
+    def new_outputs(self) -> Tensor:
+        """Room for the outputs at all positions, (positions, out)."""
+        return self.bias.new_empty(self.num_positions, len(self.bias))
+
+    def inside(self, outputs: Tensor) -> Tensor:
+        """The outputs that lie on the grid, (B, width, out)."""
+        return outputs.view(self.walk.batch, self.padded_width, -1)[:, : self.walk.width]
 
 
 class RowInputs:
@@ -189,7 +195,9 @@ class RowInputs:
     def step(self, x: Tensor) -> Tensor:
         """(B·width, in) to (B·width, out)."""
         self.push(x)
-        return self.inputs.convolve(self.num_rows).flatten(0, 1)
+        outputs = self.inputs.new_outputs()
+        self.inputs.convolve(self.num_rows, outputs)
+        return self.inputs.inside(outputs).flatten(0, 1)
 
 
 class PixelInputs(AbstractRowCache):
@@ -203,11 +211,13 @@ class PixelInputs(AbstractRowCache):
         line = self.inputs.newest
         self.pixels = line[:, start : start + walk.width].unbind(1)
         self.patches = [line[:, column : column + own].flatten(1) for column in range(walk.width)]
+        self.outputs = self.inputs.new_outputs()
+        self.above = self.inputs.inside(self.outputs).unbind(1)
         self.start_row()
 
     def start_row(self) -> None:
         """Compute what the rows above give to every pixel of the present row."""
-        self.above = self.inputs.convolve(self.num_above).unbind(1)
+        self.inputs.convolve(self.num_above, self.outputs)
         self.inputs.shift()
 
     def push(self, x: Tensor, column: int) -> None:
@@ -220,39 +230,46 @@ class PixelInputs(AbstractRowCache):
         return torch.addmm(self.above[column], self.patches[column], self.own_taps)
 
 
-def _image_rows(conv: AbstractConv2d, walk: Walk, num_rows: int) -> Tensor:
-    """Patches of the image over a whole row, (B·width, num_rows·columns·in)."""
-    top = walk.margin + walk.row + conv.rows.start
-    left = walk.margin + conv.columns.start
-    in_channels = conv.weight.shape[1]
-    window = walk.image[:, top : top + num_rows, left:, :in_channels]
-    columns = [window[:, :, t : t + walk.width] for t in range(len(conv.columns))]
-    patches = torch.stack(columns, 3)  # (B, rows, width, columns, in)
-    return patches.transpose(1, 2).flatten(2).flatten(0, 1)
+class _ImageRows:
+    """Patches of the image over a whole row, for the first rows of a kernel."""
+
+    def __init__(self, conv: AbstractConv2d, walk: Walk, num_rows: int) -> None:
+        top = walk.margin + conv.rows.start
+        left = walk.margin + conv.columns.start
+        in_channels = conv.weight.shape[1]
+        window = walk.image[:, top : top + num_rows, left:, :in_channels]
+        self.columns = [window[:, :, t : t + walk.width] for t in range(len(conv.columns))]
+        self.weight = conv.taps()[:num_rows].flatten(0, 2)
+        self.bias = conv.bias
+
+    def convolve(self) -> Tensor:
+        """(B·width, out)."""
+        patches = torch.stack(self.columns, 3)  # (B, rows, width, columns, in)
+        return torch.addmm(
+            self.bias, patches.transpose(1, 2).flatten(2).flatten(0, 1), self.weight
+        )
 
 
 class _ImagePixels(AbstractRowCache):
     """The image layer of a horizontal stack."""
 
     def __init__(self, conv: AbstractConv2d, walk: Walk) -> None:
-        self.conv = conv
-        self.walk = walk
-        self.num_above = len([row for row in conv.rows if row < 0])
-        taps = conv.taps()
-        self.above_taps = taps[: self.num_above].flatten(0, 2)
-        self.own_taps = taps[self.num_above :, : conv.num_own_row].flatten(0, 2)
+        num_above = len([row for row in conv.rows if row < 0])
+        self.rows = _ImageRows(conv, walk, num_above)
+        self.outputs = conv.bias.new_empty(walk.batch * walk.width, len(conv.bias))
+        self.above = self.outputs.view(walk.batch, walk.width, -1).unbind(1)
+        own, left = conv.num_own_row, walk.margin + conv.columns.start
+        self.own_taps = conv.taps()[num_above:, :own].flatten(0, 2)
+        line = walk.image[:, -1, :, : conv.weight.shape[1]]
+        # view, not flatten: a copy would not see what is painted later
+        self.patches = [
+            line[:, left + j : left + j + own].view(walk.batch, -1) for j in range(walk.width)
+        ]
         self.start_row()
 
     def start_row(self) -> None:
         """Compute what the rows above give to every pixel of the present row."""
-        conv, walk = self.conv, self.walk
-        patches = _image_rows(conv, walk, self.num_above)
-        above = torch.addmm(conv.bias, patches, self.above_taps)
-        self.above = above.view(walk.batch, walk.width, -1).unbind(1)
-        line = walk.image[:, walk.margin + walk.row, :, : conv.weight.shape[1]]
-        left = walk.margin + conv.columns.start
-        own = conv.num_own_row
-        self.patches = [line[:, left + j : left + j + own].flatten(1) for j in range(walk.width)]
+        self.outputs.copy_(self.rows.convolve())
 
     def step(self, column: int) -> Tensor:
         """(B, out) from the image painted so far."""

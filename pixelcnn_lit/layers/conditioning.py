@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pixelcnn_lit.layers.walk import Walk
+from pixelcnn_lit.layers.walk import AbstractRowCache, Walk
 
 
 class Condition(nn.Module):
@@ -21,23 +21,40 @@ class Condition(nn.Module):
         nn.init.normal_(self.weight, std=0.05)
 
     def forward(self, cond: Tensor, walk: Walk | None = None) -> Tensor:
-        """(B, D) to (B, out, 1, 1), or (B, D, H, W) to (B, out, H, W); on a walk to (N, out)."""
+        """(B, D) to (B, out, 1, 1), or (B, D, H, W) to (B, out, H, W).
+
+        On a walk (B, D), or the present row of a map, (B, width, D), at a fixed address, to
+        (N, out).
+        """
         if walk is not None:
-            return self._at(walk, walk.keep(self, lambda: self._spread(cond, walk)))
+            return self._at(cond, walk)
         if cond.ndim == 2:
             return F.linear(cond, self.weight)[:, :, None, None]
         return F.conv2d(cond, self.weight[:, :, None, None])
 
-    def _spread(self, cond: Tensor, walk: Walk) -> Tensor:
-        """Once per walk: (B, out), (B·width, out), or a map (B, H, W, out)."""
-        projected = F.linear(cond if cond.ndim == 2 else cond.movedim(1, -1), self.weight)
-        if cond.ndim == 2 and walk.column is None:
-            return projected.repeat_interleave(walk.width, 0)
-        return projected
+    def _at(self, cond: Tensor, walk: Walk) -> Tensor:
+        if cond.ndim == 2:
+            return walk.keep(self, lambda: self._spread(cond, walk))
+        if walk.column is None:
+            return F.linear(cond.flatten(0, 1), self.weight)
+        return walk.keep(self, lambda: _MapRow(self, cond)).pixels[walk.column]
 
-    def _at(self, walk: Walk, projected: Tensor) -> Tensor:
-        """What lies at the position of the walk, (N, out)."""
-        if projected.ndim == 2:
-            return projected
-        row = projected[:, walk.row]
-        return row.flatten(0, 1) if walk.column is None else row[:, walk.column]
+    def _spread(self, cond: Tensor, walk: Walk) -> Tensor:
+        """Of a vector, once per walk: (B, out), or (B·width, out) for whole rows."""
+        projected = F.linear(cond, self.weight)
+        return projected.repeat_interleave(walk.width, 0) if walk.column is None else projected
+
+
+class _MapRow(AbstractRowCache):
+    """A row of a map, projected for its pixels."""
+
+    def __init__(self, layer: Condition, cond: Tensor) -> None:
+        self.cond = cond.flatten(0, 1)
+        self.weight = layer.weight.T
+        self.row = cond.new_empty(*cond.shape[:2], len(layer.weight))
+        self.pixels = self.row.unbind(1)
+        self.start_row()
+
+    def start_row(self) -> None:
+        """Project what lies in the row now."""
+        torch.mm(self.cond, self.weight, out=self.row.flatten(0, 1))

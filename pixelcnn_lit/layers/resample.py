@@ -94,14 +94,15 @@ class _PendingRows:
     def __init__(self, layer: Upsample, walk: Walk) -> None:
         self.layer = layer
         self.walk = walk
-        self.rows: tuple[Tensor, ...] = ()
+        num_positions, out_channels = walk.batch * walk.width, len(layer.bias)
+        self.rows = layer.bias.new_empty(2, num_positions, out_channels)
 
     def step(self, x: Tensor | None) -> Tensor:
         """(B·width/2, in) or None to (B·width, out)."""
         if x is not None:
             line = x.unflatten(0, (self.walk.batch, 1, -1)).movedim(-1, 1)  # (B, in, 1, width/2)
-            rows = self.layer.whole(line).movedim(1, -1).unbind(1)  # each (B, width, out)
-            self.rows = tuple(row.flatten(0, 1) for row in rows)
+            block = self.layer.whole(line).movedim(1, -1)  # (B, 2, width, out)
+            self.rows.copy_(block.transpose(0, 1).flatten(1, 2))
         return self.rows[self.walk.row % 2]
 
 

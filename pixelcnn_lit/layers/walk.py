@@ -29,25 +29,33 @@ class Walk:
     """One level of a raster walk over a batch of images; the coarser levels hang below it.
 
     The grid of level l has the positions whose row and column in the image are multiples of 2^l;
-    elsewhere the level sleeps. The finest level holds the image chosen so far.
+    elsewhere the level sleeps.
+
+    All that outlives a row lies at a fixed address: the rows move through the memory, not the walk
+    over it. Rows on which the same levels are awake are therefore the same work on the same
+    memory, and one of them can be recorded and replayed as the others.
 
     Attributes:
         batch: number of images, B.
         width: columns of this level's grid.
-        row: row of this level's grid on which the walk stands.
+        row: row of this level's grid on which the walk stands; only what is even and what is odd
+            may make a difference.
         column: column of this level's grid, or None while a whole row is computed at once.
         coarser: the next level, None at the coarsest.
-        image: (B, rows, columns, channels) with a margin of zeros; see :meth:`begin`.
-        margin: width of that margin above, to the left and to the right.
+        image: what is chosen of the present row, last, and of the rows above it that kernels read,
+            (B, margin + 1, margin + width + margin, channels) on the finest level.
+        margin: how many rows above are kept, and columns of zeros to the left and to the right.
     """
 
-    def __init__(self, batch: int, width: int, image: Tensor, margin: int) -> None:
+    def __init__(self, batch: int, width: int, image: Tensor, blank: Tensor, margin: int) -> None:
         """Stand above the first row; :meth:`begin` is the way to make one."""
         self.batch = batch
         self.width = width
         self.image = image
         self.margin = margin
         self.row = 0
+        self._blank = blank
+        self._pixels = image[:, -1, margin:].unbind(1)
         self.column: int | None = None
         self.coarser: Walk | None = None
         self._kept: dict[nn.Module, object] = {}
@@ -58,22 +66,31 @@ class Walk:
         """Lay out a canvas, channels last so that every patch is a few contiguous runs.
 
         Args:
-            canvas: what the network reads before anything is chosen, (B, C, H, W).
+            canvas: what the network reads before anything is chosen, (B, C, H, W), every row the
+                same.
             margin: how far the widest kernel reads beyond the edge.
             num_hierarchies: how many levels the network has; H and W are multiples of
                 2^(num_hierarchies−1).
         """
         batch, _, _, width = canvas.shape
-        image = F.pad(canvas, (margin, margin, margin, 0)).movedim(1, -1).contiguous()
-        finest = walk = cls(batch, width, image, margin)
+        blank = F.pad(canvas[:, :, 0], (margin, margin)).movedim(1, -1).contiguous()
+        image = blank.new_zeros(batch, margin + 1, *blank.shape[1:])
+        finest = walk = cls(batch, width, image, blank, margin)
         for _ in range(num_hierarchies - 1):
-            walk.coarser = cls(batch, walk.width // 2, image, margin)
+            walk.coarser = cls(batch, walk.width // 2, image, blank, margin)
             walk = walk.coarser
         return finest
 
-    def paint(self, row: int, column: int, x: Tensor) -> None:
-        """Write the chosen colours of one pixel, (B, C) in [-1, 1]."""
-        self.image[:, self.margin + row, self.margin + column, : x.shape[1]] = x
+    def start_row(self, row: int) -> None:
+        """Step down to the next row, on every level that has it."""
+        self.image[:, :-1] = self.image[:, 1:].clone()
+        self.image[:, -1] = self._blank
+        self.stand(row, None)
+        self._start_caches()
+
+    def paint(self, column: int, x: Tensor) -> None:
+        """Write the chosen colours of one pixel of the present row, (B, C) in [-1, 1]."""
+        self._pixels[column][:, : x.shape[1]] = x
 
     def stand(self, row: int, column: int | None) -> None:
         """Move to a position of the image, or to a whole row where ``column`` is None."""
@@ -87,13 +104,6 @@ class Walk:
         """Whether the coarser level has the present position."""
         return not (self.row % 2 or (self.column or 0) % 2)
 
-    def start_row(self) -> None:
-        """Let the layers of every level that has the present row prepare for its pixels."""
-        for cache in self._row_caches:
-            cache.start_row()
-        if self.coarser and self.row % 2 == 0:
-            self.coarser.start_row()
-
     def keep(self, layer: nn.Module, make: Callable[[], Kept]) -> Kept:
         """What ``layer`` keeps on this walk, made at its first visit."""
         if layer not in self._kept:
@@ -103,14 +113,24 @@ class Walk:
                 self._row_caches.append(made)
         return cast("Kept", self._kept[layer])
 
-    def num_bytes(self) -> int:
-        """Memory of the image and of everything the layers keep, their weights included."""
+    def tensors(self) -> list[Tensor]:
+        """The image and everything the layers keep, their weights as matrices included."""
         levels: list[Walk] = [self]
         while levels[-1].coarser:
             levels.append(levels[-1].coarser)
-        tensors = _tensors([self.image, *(list(walk._kept.values()) for walk in levels)])
-        sizes = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}
-        return sum(sizes.values())
+        kept = [list(walk._kept.values()) for walk in levels]
+        return list(_tensors([self.image, self._blank, kept]))
+
+    def num_bytes(self) -> int:
+        """Memory of all that is kept."""
+        storages = [tensor.untyped_storage() for tensor in self.tensors()]
+        return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
+
+    def _start_caches(self) -> None:
+        for cache in self._row_caches:
+            cache.start_row()
+        if self.coarser and self.row % 2 == 0:
+            self.coarser._start_caches()
 
 
 def _tensors(kept: object) -> Iterator[Tensor]:

@@ -2,23 +2,24 @@
 
 The walk asks the network for the parameters at one position, the likelihood for their
 distribution and a *chooser* for the levels; it paints them and moves on. Read in this order:
-``raster`` (the parameters), ``walk`` (the loop), ``choosers``, ``request`` (many images).
+``raster`` (the parameters), ``choosers`` (the levels), ``walk`` (the loop), ``graphs`` (rows as
+CUDA graphs), ``request`` (many images).
 """
 
-from pixelcnn_lit.sampling.choosers import choose_likeliest, complete, draw, replay
+from pixelcnn_lit.sampling.choosers import Chooser, Complete, Draw, Likeliest, Replay
 from pixelcnn_lit.sampling.request import Request, draw_seeds, draw_uniforms, fitting_batch_size
-from pixelcnn_lit.sampling.walk import Chooser, RowHook, walk
+from pixelcnn_lit.sampling.walk import RowHook, walk
 
 __all__ = [
     "Chooser",
+    "Complete",
+    "Draw",
+    "Likeliest",
+    "Replay",
     "Request",
     "RowHook",
-    "choose_likeliest",
-    "complete",
-    "draw",
     "draw_seeds",
     "draw_uniforms",
     "fitting_batch_size",
-    "replay",
     "walk",
 ]

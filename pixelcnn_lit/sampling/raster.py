@@ -12,10 +12,23 @@ import torch
 from torch import Tensor
 
 from pixelcnn_lit.networks.base import AbstractNetwork
+from pixelcnn_lit.sampling.rows import PresentRow
 
 
 class AbstractRasterWalk(ABC):
-    """Parameters at one position after another, from what has been painted."""
+    """Parameters at one position after another, from what has been painted.
+
+    A row begins with :meth:`read_row` and :meth:`start_row`. From then on rows of the same kind
+    are the same work on the same memory.
+    """
+
+    @abstractmethod
+    def kind(self, row: int) -> int:
+        """Which rows are alike."""
+
+    @abstractmethod
+    def read_row(self, row: int) -> None:
+        """Put what belongs to this very row in place."""
 
     @abstractmethod
     def start_row(self, row: int) -> None:
@@ -38,6 +51,13 @@ class NaiveWalk(AbstractRasterWalk):
         self.x = torch.zeros_like(x)
         self.cond = cond
 
+    def kind(self, row: int) -> int:
+        """No two rows are alike."""
+        return row
+
+    def read_row(self, row: int) -> None:
+        """Nothing belongs to a row."""
+
     def start_row(self, row: int) -> None:
         """Nothing is kept from row to row."""
 
@@ -56,20 +76,34 @@ class CachedWalk(AbstractRasterWalk):
     def __init__(self, network: AbstractNetwork, x: Tensor, cond: Tensor | None) -> None:
         self.network = network
         self.x = x
-        self.conds = network.conds(cond, x)
         self.walk = network.begin_walk(x)
+        self.conds = network.conds(cond, x)
+        self.maps: dict[int, PresentRow] = {}
+        for level, level_cond in enumerate(self.conds):
+            if level_cond is not None and level_cond.ndim == 4:
+                self.maps[level] = PresentRow(level_cond.movedim(1, -1))
+                self.conds[level] = self.maps[level].here
         self.features: list[list[tuple[Tensor, ...]]] = []
+
+    def kind(self, row: int) -> int:
+        """How many of the coarser levels have the row: times 2 divides it, up to their number."""
+        num_coarser = self.network.num_hierarchies - 1
+        return next((n for n in range(num_coarser) if row >> n & 1), num_coarser)
+
+    def read_row(self, row: int) -> None:
+        """Put the row of a map in place, on every level that has it."""
+        for level, present in self.maps.items():
+            if row % 2**level == 0:
+                present.read(row >> level)
 
     def start_row(self, row: int) -> None:
         """Run the vertical part on the rows above and hand its features out by column."""
-        self.walk.stand(row, None)
+        self.walk.start_row(row)
         features = self.network.vertical(self.x, self.conds, self.walk)
         self.features = [
             [feature.unflatten(0, (len(self.x), -1)).unbind(1) for feature in level]
             for level in features
         ]
-        if row:
-            self.walk.start_row()
 
     def params(self, row: int, column: int) -> Tensor:
         """See :class:`AbstractRasterWalk`."""
@@ -82,4 +116,4 @@ class CachedWalk(AbstractRasterWalk):
 
     def paint(self, row: int, column: int, x: Tensor) -> None:
         """See :class:`AbstractRasterWalk`."""
-        self.walk.paint(row, column, x)
+        self.walk.paint(column, x)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pixelcnn_lit.likelihoods import AbstractLikelihood
 from pixelcnn_lit.networks.base import AbstractNetwork
-from pixelcnn_lit.sampling.choosers import complete, draw
+from pixelcnn_lit.sampling.choosers import Chooser, Complete, Draw
 from pixelcnn_lit.sampling.raster import CachedWalk
 from pixelcnn_lit.sampling.walk import RowHook, walk
 
@@ -85,10 +85,10 @@ class Request:
             uint8 levels (B, C, H, W).
         """
         uniforms = draw_uniforms(self.seeds[part], self.likelihood, self.image_size)
-        chooser = draw(uniforms.to(blank.device))
+        chooser: Chooser = Draw(uniforms.to(blank.device))
         if self.given is not None and self.images is not None:
             images, given = (whole[part].to(blank.device) for whole in (self.images, self.given))
-            chooser = complete(images, given, chooser)
+            chooser = Complete(images, given, chooser)
         return walk(
             network,
             self.likelihood,

@@ -1,0 +1,120 @@
+"""A row's work, run as it is or recorded once as a CUDA graph and replayed.
+
+On a GPU a walk is bound by launching many small kernels. Rows on which the same levels of the
+network are awake are the same kernels on the same memory (see :class:`~pixelcnn_lit.layers.Walk`):
+a *kind* of row. The work of a kind is run once, recorded at its second row, and from there on
+launched as a whole.
+"""
+
+from __future__ import annotations
+
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+import torch
+
+Work = Callable[[], None]
+
+
+class AbstractRunner(ABC):
+    """Does the work of a row."""
+
+    @abstractmethod
+    def run(self, kind: int, work: Work) -> None:
+        """Do it; for every row of a kind it is the same work on the same memory."""
+
+
+class Eager(AbstractRunner):
+    """Runs the work as it is."""
+
+    def run(self, kind: int, work: Work) -> None:
+        """See :class:`AbstractRunner`."""
+        work()
+
+
+class AbstractDevice(ABC):
+    """Something that can record work."""
+
+    @abstractmethod
+    def warm_up(self, work: Work) -> None:
+        """Do the work such that :meth:`record` then needs to set up nothing."""
+
+    @abstractmethod
+    def record(self, work: Work) -> Work:
+        """Record the work *without doing it*; what is returned does it.
+
+        Raises:
+            RuntimeError: if it cannot be recorded.
+        """
+
+
+class Recorder(AbstractRunner):
+    """Runs a kind's first row, records the second, replays it for this and all that follow.
+
+    If a recording fails, nothing of that row has been done: it and all others that were not
+    recorded before are run as they are.
+    """
+
+    def __init__(self, device: AbstractDevice) -> None:
+        self._device = device
+        self._warm: set[int] = set()
+        self._recorded: dict[int, Work] = {}
+        self._failed = False
+
+    def run(self, kind: int, work: Work) -> None:
+        """See :class:`AbstractRunner`."""
+        if kind in self._warm and kind not in self._recorded and not self._failed:
+            self._record(kind, work)
+        if kind in self._recorded:
+            self._recorded[kind]()
+        elif self._failed:
+            work()
+        else:
+            self._device.warm_up(work)
+            self._warm.add(kind)
+
+    def _record(self, kind: int, work: Work) -> None:
+        try:
+            self._recorded[kind] = self._device.record(work)
+        except RuntimeError as error:
+            self._failed = True
+            reason = str(error).partition("\n")[0]
+            warnings.warn(f"sampling without CUDA graphs, which is slower: {reason}", stacklevel=2)
+
+
+class CudaDevice(AbstractDevice):
+    """Records CUDA graphs, on a stream of its own."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._stream = torch.cuda.Stream(device)
+
+    def warm_up(self, work: Work) -> None:
+        """See :class:`AbstractDevice`; libraries set themselves up once per stream."""
+        current = torch.cuda.current_stream(self._device)
+        self._stream.wait_stream(current)
+        with torch.cuda.stream(self._stream):
+            work()
+        current.wait_stream(self._stream)
+
+    def record(self, work: Work) -> Work:
+        """See :class:`AbstractDevice`."""
+        graph = torch.cuda.CUDAGraph()
+        # thread_local: the threads that load the data of a training allocate pinned memory, which
+        # must not spoil the recording
+        with torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
+            work()
+        return graph.replay
+
+
+def runner(device: torch.device, *, recordable: bool) -> AbstractRunner:
+    """What runs the rows of a walk on a device.
+
+    Args:
+        device: where the walk is.
+        recordable: whether the rows do nothing that cannot be recorded.
+    """
+    if device.type == "cuda" and recordable:
+        return Recorder(CudaDevice(device))
+    return Eager()

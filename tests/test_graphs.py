@@ -1,0 +1,200 @@
+"""Recording a row and replaying it gives the images of the ordinary walk.
+
+No GPU is needed: a tape (tests/tape.py) records operations and memory as a CUDA graph does.
+"""
+
+from __future__ import annotations
+
+import warnings
+
+import pytest
+import torch
+from tape import TapeDevice
+from torch import Tensor
+from variants import OPTIONS, Case, Options, case_of, cases, random_images
+
+from pixelcnn_lit.images import rescale
+from pixelcnn_lit.likelihoods import AbstractPixels
+from pixelcnn_lit.models import AbstractLitModel
+from pixelcnn_lit.networks.base import AbstractNetwork
+from pixelcnn_lit.sampling import Chooser, Complete, Draw, Likeliest, draw_uniforms, walk
+from pixelcnn_lit.sampling.graphs import AbstractDevice, AbstractRunner, Eager, Recorder, Work
+from pixelcnn_lit.sampling.raster import CachedWalk
+
+ORDERED_AND_COUPLED = ["softmax", "logistic_mixture"]
+BATCH = 2
+
+
+def walked(
+    case: Case,
+    model: AbstractLitModel,
+    run_by: AbstractRunner | None,
+    chooser: Chooser | None = None,
+    guidance: float = 1.0,
+) -> Tensor:
+    """Images drawn from the same random numbers at every call."""
+    uniforms = draw_uniforms([5, 6], model.likelihood, model.image_size)
+    with torch.no_grad():
+        cond = model.condition(case.cond(model, BATCH))
+    return walk(
+        model.network,
+        model.likelihood,
+        torch.zeros(BATCH, *model.image_shape),
+        chooser or Draw(uniforms),
+        cond=cond,
+        guidance=guidance,
+        run_by=run_by,
+    )
+
+
+def assert_replay_equals_walk(case: Case, size: tuple[int, int], **options: object) -> None:
+    model = case.build(size, **options)
+    device = TapeDevice()
+    expected = walked(case, model, Eager())
+    assert torch.equal(walked(case, model, Recorder(device)), expected)
+    assert len(expected.unique()) > 1
+    assert device.num_played == size[0] - device.num_warm_ups > 0
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("case", cases(likelihoods=["softmax"]), ids=str)
+def test_replayed_rows_give_the_images_of_the_walk(case: Case):
+    assert_replay_equals_walk(case, (7, 4))
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize(
+    "case",
+    cases(likelihoods=["bernoulli", "logistic_mixture", "channel_logistic_mixture"],
+          channels=[3], conditionings=["none"]),
+    ids=str,
+)  # fmt: skip
+def test_replayed_rows_give_the_images_of_the_walk_under_any_likelihood(case: Case):
+    assert_replay_equals_walk(case, (4, 3))
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("size", [(2, 5), (8, 8), (9, 2)], ids=str)
+@pytest.mark.parametrize(
+    "case", cases(likelihoods=["logistic_mixture"], channels=[1], conditionings=["map"]), ids=str
+)
+def test_replayed_rows_give_the_images_of_the_walk_at_any_size(case: Case, size: tuple[int, int]):
+    if size[0] > 2 or case.variant.name != "pp":  # two rows of two kinds: nothing to replay
+        assert_replay_equals_walk(case, size)
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize(("name", "options"), OPTIONS, ids=str)
+def test_replayed_rows_give_the_images_of_the_walk_under_any_option(name: str, options: Options):
+    assert_replay_equals_walk(case_of(name), (9, 4), **options)
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("name", ["gated", "pp"])
+def test_replayed_rows_complete_and_guide_like_the_walk(name: str):
+    case = Case(case_of(name).variant, "logistic_mixture", 3, "label")
+    model = case.build((6, 3), label_dropout=0.1)
+    uniforms = draw_uniforms([7, 8], model.likelihood, model.image_size)
+    images, given = random_images(model, BATCH), torch.rand(BATCH, 6, 3) < 0.4
+    for otherwise in (lambda: Draw(uniforms), Likeliest):
+        expected, replayed = (
+            walked(case, model, run_by, Complete(images, given, otherwise()), guidance=2.0)
+            for run_by in (Eager(), Recorder(TapeDevice()))
+        )
+        assert torch.equal(replayed, expected)
+
+
+def test_every_kind_of_row_is_run_once_recorded_once_and_then_replayed():
+    case = case_of("pp")
+    model = case.build((12, 8), num_hierarchies=3)
+    device = TapeDevice()
+    walked(case, model, Recorder(device))
+    assert (device.num_warm_ups, device.num_recorded, device.num_played) == (3, 3, 9)
+
+
+@pytest.mark.parametrize("case", cases(likelihoods=["logistic_mixture"], channels=[3]), ids=str)
+def test_what_a_walk_keeps_stays_where_it_is(case: Case):
+    model = case.build((9, 8))
+    x = rescale(random_images(model, BATCH), model.likelihood.num_levels)
+    with torch.no_grad():
+        raster = CachedWalk(model.network, x, model.condition(case.cond(model, BATCH)))
+        addresses = []
+        for row in range(9):
+            raster.read_row(row)
+            raster.start_row(row)
+            for column in range(8):
+                raster.params(row, column)
+                raster.paint(row, column, x[:, :, row, column])
+            conds = [cond for cond in raster.conds if cond is not None]
+            addresses.append([t.data_ptr() for t in [*raster.walk.tensors(), *conds]])
+    assert addresses[1:] == [addresses[1]] * 8
+
+
+class BrokenDevice(AbstractDevice):
+    """Does half of the work it cannot record, in Python only."""
+
+    def __init__(self, num_recordings: int) -> None:
+        self.left = num_recordings
+        self.tapes = TapeDevice()
+
+    def warm_up(self, work: Work) -> None:
+        self.tapes.warm_up(work)
+
+    def record(self, work: Work) -> Work:
+        tape = self.tapes.record(work)
+        if not self.left:
+            raise RuntimeError("operation not permitted when stream is capturing\nand more")
+        self.left -= 1
+        return tape
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("num_recordings", [0, 1])
+@pytest.mark.parametrize("case", cases(likelihoods=["softmax"], channels=[3]), ids=str)
+def test_a_recording_that_fails_is_told_in_a_line_and_changes_nothing(
+    case: Case, num_recordings: int
+):
+    model = case.build((7, 3))
+    expected = walked(case, model, Eager())
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        images = walked(case, model, Recorder(BrokenDevice(num_recordings)))
+    assert torch.equal(images, expected)
+    num_kinds = model.network.num_hierarchies
+    assert [str(warning.message) for warning in told] == (
+        ["sampling without CUDA graphs, which is slower: "
+         "operation not permitted when stream is capturing"] * (num_recordings < num_kinds)
+    )  # fmt: skip
+
+
+def test_an_operation_for_which_a_gpu_would_wait_is_not_recorded():
+    def wait(pixels: AbstractPixels, row: int, column: int) -> Tensor:
+        return pixels.mode + int(pixels.mode.sum().item() < 0)
+
+    case = case_of("gated")
+    model = case.build((3, 2))
+    with pytest.warns(UserWarning, match="_local_scalar_dense"):
+        images = walked(case, model, Recorder(TapeDevice()), wait)
+    assert torch.equal(images, walked(case, model, Eager(), Likeliest()))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("case", cases(likelihoods=ORDERED_AND_COUPLED, channels=[3]), ids=str)
+def test_cuda_graphs_give_the_images_of_the_walk(case: Case):
+    model = case.build((9, 6)).cuda()
+    assert isinstance(model.network, AbstractNetwork)
+    cond = case.cond(model, BATCH)
+    cond = None if cond is None else cond.cuda()
+    expected, recorded = (
+        walk(
+            model.network,
+            model.likelihood,
+            torch.zeros(BATCH, *model.image_shape, device="cuda"),
+            Draw(draw_uniforms([5, 6], model.likelihood, model.image_size).cuda()),
+            cond=model.condition(cond),
+            run_by=run_by,
+        )
+        for run_by in (Eager(), None)
+    )
+    assert torch.equal(recorded, expected)

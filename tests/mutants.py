@@ -79,7 +79,7 @@ MUTANTS = [
     ),
     Mutant(
         "mask B in the head (PixelCNN++)",
-        "networks/pixelcnn_pp.py",
+        "networks/heads.py",
         'hears = color_mask("A", torch.arange(colors), groups)',
         'hears = color_mask("B", torch.arange(colors), groups)',
         PAST,

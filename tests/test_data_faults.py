@@ -1,4 +1,4 @@
-"""Networks that fail, servers that hang up, processes that are killed, disks that are full."""
+"""Processes that are killed, disks that are full, files that are damaged."""
 
 import errno
 import logging
@@ -10,175 +10,16 @@ import subprocess
 import sys
 import threading
 import tracemalloc
-from collections import Counter
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import chain
 
-import lightning as L
 import numpy as np
 import pyarrow as pa
 import pytest
-import torch
 from picture_files import numbered_picture, numbers, png, write_numbered, write_parquet
 
 from pixelcnn_lit.data import HFImageDataModule
 
 NUM_ROWS = 60
-
-
-class FaultyServer(ThreadingHTTPServer):
-    """Serves a folder; of every eleven requests one gets a 503 and one half of its body.
-
-    Attributes:
-        faults: how many requests were answered badly.
-        ranges: whether parts of files may be asked for.
-        down: answers nothing but 503.
-    """
-
-    def __init__(self, folder, *, ranges=True, down=False):
-        super().__init__(("127.0.0.1", 0), FaultyHandler)
-        self.folder, self.ranges, self.down = folder, ranges, down
-        self.count, self.faults, self.lock = 0, Counter(), threading.Lock()
-
-    def handle_error(self, request, client_address):
-        """A client that was hung up on hangs up too."""
-
-    def turn(self):
-        with self.lock:
-            self.count += 1
-            fault = "503" if self.down else {1: "drop", 6: "503"}.get(self.count % 11)
-            self.faults[fault] += 1
-            return fault
-
-    @property
-    def url(self):
-        return f"http://127.0.0.1:{self.server_port}"
-
-
-class FaultyHandler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def log_message(self, *args):
-        """Quiet."""
-
-    def do_HEAD(self):
-        self.answer(body=False)
-
-    def do_GET(self):
-        self.answer(body=True)
-
-    def answer(self, body):
-        fault = self.server.turn()
-        content = (self.server.folder / self.path.lstrip("/")).read_bytes()
-        asked = re.match(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
-        part = content
-        if asked and self.server.ranges:
-            start, stop = int(asked[1]), int(asked[2] or len(content) - 1) + 1
-            part = content[start:stop]
-        if fault == "503":
-            self.send_response(503)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-            return
-        self.send_response(206 if part is not content else 200)
-        self.send_header("Content-Length", str(len(part)))
-        if self.server.ranges:
-            self.send_header("Accept-Ranges", "bytes")
-        if part is not content:
-            self.send_header("Content-Range", f"bytes {start}-{stop - 1}/{len(content)}")
-        self.end_headers()
-        if body and fault == "drop":
-            self.wfile.write(part[: len(part) // 2])
-            self.close_connection = True
-        elif body:
-            self.wfile.write(part)
-
-
-@pytest.fixture
-def serve(tmp_path, monkeypatch):
-    """Starts faulty servers on a folder of numbered pictures."""
-    monkeypatch.setattr("pixelcnn_lit.data.retrying._FIRST_WAIT", 0.01)
-    folder = write_numbered(tmp_path / "served", NUM_ROWS, 6)
-    servers = []
-
-    def start(**options):
-        server = FaultyServer(folder, **options)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        servers.append(server)
-        return server
-
-    yield start
-    for server in servers:
-        server.shutdown()
-        server.server_close()
-
-
-def remote(server, tmp_path, **options):
-    files = [f"{server.url}/train-0000{number}-of-00006.parquet" for number in range(6)]
-    return HFImageDataModule(
-        "parquet", data_files={"train": files}, channels=1, num_levels=256, image_size=[4, 4],
-        batch_size=5, shuffle_buffer=15, cache_dir=str(tmp_path / "cache"),
-        **{"streaming": True, "num_workers": 0, "val_fraction": 0.0, **options},
-    )  # fmt: skip
-
-
-class Counting(L.LightningModule):
-    """Notes which rows it was trained on."""
-
-    def __init__(self):
-        super().__init__()
-        self.weight = torch.nn.Parameter(torch.zeros(()))
-        self.seen = []
-
-    def training_step(self, batch, batch_idx):
-        self.seen += numbers(batch)
-        return self.weight * 1.0
-
-    def validation_step(self, batch, batch_idx):
-        """There is none."""
-
-    def configure_optimizers(self):
-        return torch.optim.SGD(self.parameters(), 0.1)
-
-
-@pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")  # Lightning's own use of torch
-@pytest.mark.filterwarnings("ignore:Total length of `list`")  # no validation images here
-@pytest.mark.parametrize("num_workers", [0, 2])
-def test_training_over_a_faulty_network_sees_every_row_once(serve, tmp_path, num_workers):
-    server = serve()
-    model = Counting()
-    trainer = L.Trainer(
-        accelerator="cpu", max_epochs=1, logger=False, enable_checkpointing=False,
-        enable_progress_bar=False, enable_model_summary=False, use_distributed_sampler=False,
-    )  # fmt: skip
-    trainer.fit(model, remote(server, tmp_path, num_workers=num_workers))
-    assert sorted(model.seen) == list(range(NUM_ROWS))
-    assert server.faults["503"] >= 2
-    assert server.faults["drop"] >= 2
-
-
-def test_a_server_that_sends_whole_files_only_will_do(serve, tmp_path):
-    server = serve(ranges=False)
-    data = remote(server, tmp_path)
-    seen = chain.from_iterable(numbers(batch) for batch in data.train_dataloader())
-    assert sorted(seen) == list(range(NUM_ROWS))
-
-
-def test_remote_rows_are_decoded_into_memory_over_a_faulty_network(serve, tmp_path):
-    server = serve()
-    data = remote(server, tmp_path, streaming=False)
-    seen = chain.from_iterable(numbers(batch) for batch in data.train_dataloader())
-    assert sorted(seen) == list(range(NUM_ROWS))
-
-
-def test_a_server_that_stays_down_is_named_with_the_way_out(serve, tmp_path):
-    server = serve(down=True)
-    with pytest.raises(
-        ValueError, match=r"^path=parquet: .*2 times.*503.*data\.path=DIR"
-    ) as caught:
-        remote(server, tmp_path, num_retries=1).setup("fit")
-    assert "\n" not in str(caught.value)
-    assert server.url in str(caught.value)
 
 
 def local(folder, cache, **options):
@@ -294,6 +135,22 @@ def test_a_truncated_parquet_file_is_named(tmp_path, streaming):
         local(folder, tmp_path / "cache", streaming=streaming).setup("fit")
 
 
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_a_file_that_is_replaced_in_mid_run_is_not_mixed_with_the_new_one(tmp_path, num_workers):
+    folder = write_numbered(tmp_path / "data", NUM_ROWS, 2)
+    data = local(folder, tmp_path / "cache", streaming=True, num_workers=num_workers)
+    data.setup("fit")
+    for file in sorted(folder.iterdir()):
+        other = tmp_path / "other.parquet"
+        pictures = [numbered_picture(row) for row in range(1000, 1000 + NUM_ROWS // 2)]
+        write_parquet(other, pictures, NUM_ROWS // 2 * [1]).replace(file)
+    if num_workers:  # opens the files again
+        with pytest.raises(ValueError, match=r"train.*parquet has changed since this run opened"):
+            rows_of(data)
+    else:
+        assert rows_of(data) == list(range(NUM_ROWS))
+
+
 def corrupt_folder(tmp_path):
     """Row 13 of 30 is cut off, row 17 is no picture."""
     pictures = [numbered_picture(n) for n in range(30)]
@@ -360,20 +217,3 @@ def test_memory_of_a_stream_does_not_grow_with_its_length(tmp_path):
         sizes.append(path.stat().st_size)
     assert peaks[2] < sizes[2]
     assert peaks[2] - peaks[1] < 0.05 * (sizes[2] - sizes[1])
-
-
-def test_rows_of_chosen_classes_are_counted_over_a_faulty_network_once(
-    serve, tmp_path, monkeypatch
-):
-    server = serve()
-    options = {"classes": ["banana"], "num_classes": 1}
-    first = remote(server, tmp_path, **options)
-    seen = rows_of(first)
-    assert len(set(seen)) == 10  # 12 rows fill two batches of five
-    assert {row % 5 for row in seen} == {1}
-
-    def refuse(self, rows):
-        raise AssertionError("counted again")
-
-    monkeypatch.setattr("pixelcnn_lit.data.selection.RowFilter.counts", refuse)
-    assert len(remote(server, tmp_path, **options).examples("train")) == 12

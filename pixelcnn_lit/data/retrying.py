@@ -20,6 +20,10 @@ def is_remote(file: str) -> bool:
     return "://" in file and not file.startswith("file://")
 
 
+class UnreachableError(ValueError):
+    """What cannot be read from the network, with all patience."""
+
+
 @dataclass(frozen=True)
 class Retries:
     """Calls again what failed on the way.
@@ -42,7 +46,7 @@ class Retries:
             url: what it reads, for messages.
 
         Raises:
-            ConnectionError: if it fails every time.
+            UnreachableError: if it fails every time.
         """
         wait = _FIRST_WAIT
         trial = 1
@@ -53,7 +57,7 @@ class Retries:
                 cause = error.__cause__ or error  # fsspec calls a 503 a missing file
                 reason = f"{type(cause).__name__}: {cause}"
                 if trial > self.num_retries:
-                    raise ConnectionError(
+                    raise UnreachableError(
                         f"reading {url} failed {trial} times, last with {reason}; see num_retries"
                     ) from error
                 log.warning("Reading %s failed (%s): again in %.1f s", url, reason, wait)

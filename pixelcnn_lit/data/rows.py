@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -17,15 +16,13 @@ from functools import cached_property
 from pathlib import Path
 
 import datasets
-import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from fsspec.implementations.http import HTTPFileSystem
-from fsspec.spec import AbstractBufferedFile
 from numpy.typing import NDArray
 
 from pixelcnn_lit.data.digests import file_digest
+from pixelcnn_lit.data.remote import ChangedFileError, RemoteFile
 from pixelcnn_lit.data.retrying import Retries, is_remote
 
 _TABLE_BLOCK = 1000  # rows of a table that are read at once
@@ -81,8 +78,7 @@ class ParquetRows(AbstractRows):
         retries: how often and how patiently to try again when a remote read fails.
 
     Raises:
-        ValueError: if a local file is not a complete parquet file.
-        ConnectionError: if a remote one cannot be read.
+        ValueError: if a local file is not a complete parquet file, or a remote one cannot be read.
     """
 
     def __init__(self, files: Sequence[str], retries: Retries) -> None:
@@ -90,6 +86,8 @@ class ParquetRows(AbstractRows):
         self.is_remote = any(map(is_remote, self.files))
         self._retries = retries
         self._handles = _Handles()
+        self._remote: dict[str, RemoteFile] = {}
+        self._metadata: dict[str, pq.FileMetaData] = {}
         self._groups: list[tuple[int, int, int]] = []  # file, row group in it, first row in it
         sizes: list[int] = []
         footers = hashlib.blake2b(digest_size=16)
@@ -113,8 +111,7 @@ class ParquetRows(AbstractRows):
         """The named columns of one row group.
 
         Raises:
-            ValueError: if a local row group is damaged.
-            ConnectionError: if a remote one cannot be read.
+            ValueError: if it is damaged, cannot be reached, or is no longer the file of the start.
         """
         number, group, _ = self._groups[block]
         file = self.files[number]
@@ -142,10 +139,12 @@ class ParquetRows(AbstractRows):
         return f"{self.files[number]} row {first + row}"
 
     def fingerprint(self, digests: Path) -> str:
-        """Of all bytes of local files; of address, offsets and statistics of remote ones."""
+        """Of all bytes of local files; of remote ones all that is known without fetching them."""
         digest = hashlib.blake2b(self._footers.encode(), digest_size=16)
         for file in self.files:
-            digest.update((file if is_remote(file) else file_digest(Path(file), digests)).encode())
+            remote = self._remote.get(file)
+            known = file_digest(Path(file), digests) if remote is None else repr(remote)
+            digest.update(known.encode())
         return digest.hexdigest()
 
     def __getstate__(self) -> dict[str, object]:
@@ -167,14 +166,27 @@ class ParquetRows(AbstractRows):
             raise ValueError(f"{file} is not a complete parquet file ({error})") from error
 
     def _opened(self, file: str) -> pq.ParquetFile:
-        """The open file of this process and thread: neither may share another's connection."""
+        """The open file of this process and thread: neither may share another's connection.
+
+        Raises:
+            ChangedFileError: if it is not the file that was opened first.
+        """
         handles = self._handles
         if handles.pid != os.getpid():  # we were forked
             handles.pid, handles.files = os.getpid(), {}
         if file not in handles.files:
-            source = _open_remote(file) if is_remote(file) else file
-            handles.files[file] = pq.ParquetFile(source, pre_buffer=is_remote(file))
+            handles.files[file] = self._open(file)
         return handles.files[file]
+
+    def _open(self, file: str) -> pq.ParquetFile:
+        remote = self._remote.get(file, RemoteFile(file)) if is_remote(file) else None
+        source = file if remote is None else remote.open()
+        opened = pq.ParquetFile(source, pre_buffer=remote is not None)
+        if self._metadata.setdefault(file, opened.metadata) != opened.metadata:
+            raise ChangedFileError(f"{file} has changed since this run opened it")
+        if remote is not None:  # kept only now: what came before may have been no parquet
+            self._remote[file] = remote
+        return opened
 
 
 class _Handles(threading.local):
@@ -235,35 +247,6 @@ class TableRows(AbstractRows):
                     identity = (picture["path"], status.st_size, status.st_mtime_ns)
                     digest.update(repr(identity).encode())
         return digest.hexdigest()
-
-
-def _open_remote(url: str) -> AbstractBufferedFile | pa.NativeFile:
-    """A remote file, of which only the parts that are asked for are fetched."""
-    system, name = fsspec.core.url_to_fs(url)
-    # Parquet says at once which bytes it wants: reading ahead would fetch others.
-    stream = system.open(name, "rb", cache_type="none")
-    assert isinstance(stream, AbstractBufferedFile)
-    if isinstance(system, HTTPFileSystem) and not _serves_parts(stream):
-        return _fetched(system, name)
-    return stream
-
-
-def _serves_parts(stream: AbstractBufferedFile) -> bool:
-    """Whether the last bytes can be had alone."""
-    try:
-        stream.seek(-4, os.SEEK_END)
-        stream.read(4)
-    except ValueError:  # what fsspec raises when it is sent the whole file
-        return False
-    return True
-
-
-def _fetched(system: HTTPFileSystem, name: str) -> pa.NativeFile:
-    """The whole file, on disk for as long as it is open."""
-    with tempfile.TemporaryDirectory() as folder:
-        whole = Path(folder) / "whole"
-        system.get_file(name, str(whole))
-        return pa.OSFile(str(whole))
 
 
 def _features(schema: pa.Schema) -> datasets.Features:

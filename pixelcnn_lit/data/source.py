@@ -12,7 +12,7 @@ import datasets
 from datasets.exceptions import DatasetsError
 from datasets.packaged_modules.parquet.parquet import Parquet
 
-from pixelcnn_lit.data.retrying import Retries, is_remote
+from pixelcnn_lit.data.retrying import Retries, UnreachableError, is_remote
 from pixelcnn_lit.data.rows import AbstractRows, ParquetRows, TableRows
 
 log = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ class Source:
         try:
             addresses = self._addresses()
             return self._resolved() if addresses is None else self._parquet(addresses)
-        except (OSError, RuntimeError, DatasetsError) as error:
+        except (OSError, RuntimeError, DatasetsError, UnreachableError) as error:
             raise ValueError(self._unreachable(error)) from error
 
     def _resolved(self) -> dict[str, AbstractRows]:
@@ -105,7 +105,7 @@ class Source:
 
     def _unreachable(self, error: Exception) -> str:
         reason = " ".join(str(error).split())
-        if isinstance(error, ConnectionError) and reason.startswith("reading "):
+        if isinstance(error, UnreachableError):
             pass  # says it all
         elif self.path.startswith((".", "/", "~")) or self.path.count("/") > 1:
             reason = f"no data there ({reason})"

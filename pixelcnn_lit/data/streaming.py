@@ -152,7 +152,7 @@ class _Lanes(IterableDataset[tuple[Batch, tuple[str, ...]] | ValueError]):
             for rows in self._lane((self._stretch.start + turn) % num_lanes, num_lanes):
                 decoded = self._split.decode(rows)
                 yield self._present(_batch(decoded), decoded.numbers, self._epoch), decoded.skipped
-        except (ValueError, ConnectionError) as error:
+        except ValueError as error:
             yield ValueError(str(error))
 
     def _lane(self, lane: int, num_lanes: int) -> Iterator[EncodedRows]:

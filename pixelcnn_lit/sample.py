@@ -43,6 +43,7 @@ from pixelcnn_lit.pictures import (
 )
 from pixelcnn_lit.plans import Plan
 from pixelcnn_lit.run_data import build_data, first_examples
+from pixelcnn_lit.sampling import draw_seeds
 from pixelcnn_lit.summary import duration
 
 INTERRUPTED = 130
@@ -125,36 +126,39 @@ def make_plan(model: AbstractLitModel, options: SampleOptions, config: DictConfi
 def draw(model: AbstractLitModel, plan: Plan, options: SampleOptions) -> tuple[list[Tensor], bool]:
     """The plan's rounds, each uint8 levels (N, C, H, W), and whether all are finished.
 
-    Ctrl-C keeps the rounds that are finished; of a first one its finished batches.
+    All rounds are one request. Ctrl-C keeps the rounds that are finished; of a first one its
+    finished batches.
     """
-    rounds: list[Tensor] = []
-    batches: list[Tensor] = []
+    number, num_rounds = plan.num_images, len(plan.conds)
     generator = torch.Generator().manual_seed(options.seed)
-    total = plan.num_images * len(plan.conds) * model.image_size[0]
+    seeds = (
+        draw_seeds(number, generator) * num_rounds
+        if plan.same_noise
+        else draw_seeds(number * num_rounds, generator)
+    )
+    conds = [cond for cond in plan.conds if cond is not None]
+    batches: list[Tensor] = []
+    finished = True
     try:
-        with _progress(total) as advance:
-            for cond in plan.conds:
-                if plan.same_noise:
-                    generator.manual_seed(options.seed)
-                batches = []
-                for batch in model.sample_batches(
-                    plan.num_images,
-                    cond,
-                    temperature=options.temperature,
-                    guidance=options.guidance,
-                    given=plan.given,
-                    images=plan.images,
-                    generator=generator,
-                    batch_size=options.batch_size,
-                    on_row=lambda images, row: advance(len(images)),
-                ):
-                    batches.append(batch.cpu())
-                rounds.append(torch.cat(batches))
+        with _progress(len(seeds) * model.image_size[0]) as advance:
+            for batch in model.sample_batches(
+                len(seeds),
+                torch.cat(conds) if conds else None,
+                temperature=options.temperature,
+                guidance=options.guidance,
+                given=plan.given,
+                images=None if plan.images is None else plan.images.repeat(num_rounds, 1, 1, 1),
+                seeds=seeds,
+                batch_size=options.batch_size,
+                on_row=lambda images, row: advance(len(images)),
+            ):
+                batches.append(batch.cpu())
     except KeyboardInterrupt:
-        if not rounds and batches:
-            rounds.append(torch.cat(batches))
-        return rounds, False
-    return rounds, True
+        finished = False
+    rounds = list(torch.cat(batches).split(number)) if batches else []
+    if len(rounds) > 1 and len(rounds[-1]) < number:
+        rounds.pop()
+    return rounds, finished
 
 
 def write(
@@ -217,10 +221,10 @@ def _check(options: SampleOptions) -> None:
         value = getattr(options, name)
         if value is not None and value < smallest:
             raise ValueError(f"{name}={value}: at least {smallest}")
-    for name in ("temperature", "guidance"):
-        value = getattr(options, name)
-        if not (math.isfinite(value) and value > 0):
-            raise ValueError(f"{name}={value}: above 0")
+    if not 0 < options.temperature < math.inf:
+        raise ValueError(f"temperature={options.temperature}: above 0")
+    if not 0 <= options.guidance < math.inf:
+        raise ValueError(f"guidance={options.guidance}: at least 0")
     if options.given is not None and options.interpolate is not None:
         raise ValueError(f"interpolate={options.interpolate}: not together with given")
     if options.interpolate is not None and options.labels is not None:

@@ -133,6 +133,49 @@ def test_completions_keep_what_is_given_and_differ_in_the_rest(draw):
         assert picture.width / picture.height == 4 / 2  # original | masked | two completions
 
 
+def test_all_completions_are_one_request_with_the_images_of_several(draw, folder, tmp_path):
+    pictures = draw("plain", "num_images=3", "individual=true") / "images"
+    output = draw("plain", f"images={pictures}", "given=left:2", "num_completions=4", "npy=true")
+    levels = np.load(output / "samples.npy").reshape(3, 4, 1, 8, 8)
+    model, originals = load_model(folder / "plain.ckpt"), read_pictures(pictures, (1, 8, 8), 17)
+    seeded = torch.Generator().manual_seed(0)
+    for completion in range(4):
+        expected = model.sample(
+            3, given=read_given("left:2", (8, 8)), images=originals, generator=seeded
+        )
+        assert np.array_equal(levels[:, completion], expected.numpy())
+
+
+def test_ctrl_c_keeps_the_completions_that_are_finished_for_all_images(draw, monkeypatch):
+    requested = AbstractLitModel.sample_batches
+
+    def interrupted(self, *arguments, **options):
+        for number, batch in enumerate(requested(self, *arguments, **options)):
+            if number == 5:
+                raise KeyboardInterrupt
+            yield batch
+
+    pictures = draw("plain", "num_images=4", "individual=true") / "images"
+    asked = ["plain", f"images={pictures}", "given=left:2", "num_completions=4", "npy=true"]
+    whole = np.load(draw(*asked) / "samples.npy").reshape(4, 4, 1, 8, 8)
+    monkeypatch.setattr(AbstractLitModel, "sample_batches", interrupted)
+    with pytest.raises(SystemExit, match="130"):
+        draw(*asked, "batch_size=2")
+    kept = np.load(pictures.parent / "samples.npy").reshape(4, 2, 1, 8, 8)
+    assert np.array_equal(kept, whole[:, :2])
+
+
+def test_without_guidance_the_condition_is_ignored(draw, folder):
+    model = LitPixelCNN(**DIGITS, **TINY, num_classes=3, label_dropout=0.1)
+    torch.nn.init.normal_(model.network.output.conv.weight)
+    save(model, folder / "dropped.ckpt")
+    drawn = [
+        np.load(draw("dropped", f"labels={label}", "guidance=0", "npy=true") / "samples.npy")
+        for label in (0, 2)
+    ]
+    assert np.array_equal(*drawn)
+
+
 def test_pictures_of_a_folder_are_completed(draw, tmp_path):
     pictures = draw("plain", "num_images=3", "individual=true") / "images"
     output = draw("plain", f"images={pictures}", "given=right:5", "num_completions=1", "npy=true")
@@ -249,6 +292,7 @@ def test_ctrl_c_keeps_the_batches_that_are_finished(draw, monkeypatch, folder, t
         (["plain", "num_images=0"], "num_images=0: at least 1"),
         (["plain", "steps=1"], "steps=1: at least 2"),
         (["plain", "guidance=2"], "guidance=2"),
+        (["plain", "guidance=-1"], "guidance=-1: at least 0"),
         (["plain", "given=top"], "given=top: allowed are top:N, bottom:N"),
         (["plain", "given=middle:3"], "given=middle:3: allowed are top:N"),
         (["plain", "given=left:9"], "given=left:9: reaches beyond images of 8x8"),

@@ -56,6 +56,15 @@ def test_seeds_come_from_the_generator_alone():
     assert len(set(draw_seeds(1000, seeded()))) == 1000
 
 
+def test_the_same_seed_draws_the_same_image_anywhere_in_a_request(model: AbstractLitModel):
+    drawn = model.sample(4, seeds=[5, 6, 5, 7])
+    assert torch.equal(drawn[0], drawn[2])
+    assert not torch.equal(drawn[0], drawn[1])
+    assert torch.equal(model.sample(1, seeds=[7])[0], drawn[3])
+    with pytest.raises(ValueError, match="seeds: 3 of them for 4 images"):
+        model.sample(4, seeds=[1, 2, 3])
+
+
 def test_drawing_leaves_the_models_mode_and_the_random_numbers_of_training_alone():
     model = case_of("pp").build((4, 5), dropout=0.5)
     expected = model.sample(2, generator=seeded())

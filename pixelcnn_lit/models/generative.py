@@ -88,6 +88,7 @@ class AbstractGenerativeModel(LightningModule, ABC):
         given: Tensor | None = None,
         images: Tensor | None = None,
         generator: torch.Generator | None = None,
+        seeds: list[int] | None = None,
         batch_size: int | None = None,
         cached: bool = True,
         on_row: sampling.RowHook | None = None,
@@ -105,6 +106,7 @@ class AbstractGenerativeModel(LightningModule, ABC):
             given: bool (H, W) or (N, H, W): pixels to keep from ``images``.
             images: uint8 levels (N, C, H, W) to complete.
             generator: seeds the images; torch's global generator if None.
+            seeds: one per image, instead of a generator's.
             batch_size: images drawn at a time; None for what fits into memory.
             cached: compute each activation once; False for the naive reference.
             on_row: told the batch so far and the number of finished rows.
@@ -123,6 +125,7 @@ class AbstractGenerativeModel(LightningModule, ABC):
             given=given,
             images=images,
             generator=generator,
+            seeds=seeds,
             batch_size=batch_size,
             cached=cached,
             on_row=on_row,
@@ -140,6 +143,7 @@ class AbstractGenerativeModel(LightningModule, ABC):
         given: Tensor | None = None,
         images: Tensor | None = None,
         generator: torch.Generator | None = None,
+        seeds: list[int] | None = None,
         batch_size: int | None = None,
         cached: bool = True,
         on_row: sampling.RowHook | None = None,
@@ -158,6 +162,7 @@ class AbstractGenerativeModel(LightningModule, ABC):
             given=given,
             images=images,
             generator=generator,
+            seeds=seeds,
         )
         if guidance != 1 and not self.condition.label_dropout:
             raise ValueError(f"guidance={guidance}: needs a model trained with label_dropout > 0")
@@ -199,18 +204,15 @@ class AbstractGenerativeModel(LightningModule, ABC):
             with self._evaluating():
                 ends.append(self._network_cond(end.to(self.device), len(first)))
         seed = int(torch.randint(2**62, (), generator=generator))
-        return torch.stack(
-            [
-                self.sample(
-                    len(first),
-                    cond,
-                    temperature=temperature,
-                    guidance=guidance,
-                    generator=torch.Generator().manual_seed(seed),
-                )
-                for cond in mix(ends[0], ends[1], num_steps)
-            ]
+        seeds = sampling.draw_seeds(len(first), torch.Generator().manual_seed(seed))
+        images = self.sample(
+            num_steps * len(first),
+            mix(ends[0], ends[1], num_steps).flatten(0, 1),
+            temperature=temperature,
+            guidance=guidance,
+            seeds=seeds * num_steps,
         )
+        return images.unflatten(0, (num_steps, -1))
 
     @torch.no_grad()
     def _batches(

@@ -32,6 +32,8 @@ class Request:
         given: bool (H, W) or (N, H, W), pixels kept from ``images``.
         images: uint8 levels (N, C, H, W).
         generator: seeds the images; torch's global generator if None.
+        seeds: one per image, instead of a generator's; the same seed means the same random
+            numbers.
 
     Raises:
         ValueError: naming the argument that is out of range or of the wrong size.
@@ -48,9 +50,12 @@ class Request:
         given: Tensor | None = None,
         images: Tensor | None = None,
         generator: torch.Generator | None = None,
+        seeds: list[int] | None = None,
     ) -> None:
         shape = (likelihood.channels, *image_size)
         _check_numbers(num_images, temperature, guidance)
+        if seeds is not None and len(seeds) != num_images:
+            raise ValueError(f"seeds: {len(seeds)} of them for {num_images} images")
         _check_completion(given, images, num_images, shape, likelihood.num_levels)
         self.likelihood = likelihood
         self.image_size = image_size
@@ -59,7 +64,7 @@ class Request:
         self.guidance = guidance
         self.given = None if given is None else given.expand(num_images, *image_size)
         self.images = images
-        self.seeds = draw_seeds(num_images, generator)
+        self.seeds = draw_seeds(num_images, generator) if seeds is None else seeds
 
     def draw(
         self,

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from picture_files import write_numbered
+from picture_files import numbered_picture, write_numbered, write_parquet
 
 SCRIPT = """
 import json, sys
@@ -34,6 +34,7 @@ folder, out, streaming, num_workers = sys.argv[1:]
 data = HFImageDataModule(
     folder, channels=1, num_levels=256, image_size=[4, 4], batch_size=8,
     streaming=streaming == "True", num_workers=int(num_workers), cache_dir=out + "/cache",
+    on_corrupt="skip",
 )
 model = Recorder()
 trainer = L.Trainer(
@@ -53,14 +54,7 @@ def test_two_processes_share_every_epoch(tmp_path, streaming, num_workers):
     folder = write_numbered(tmp_path / "data", 61, 3)
     write_numbered(tmp_path / "data", 21, split="test")
     write_numbered(tmp_path / "data", 17, split="valid")
-    script = tmp_path / "script.py"
-    script.write_text(SCRIPT)
-    arguments = [str(script), str(folder), str(tmp_path), str(streaming), str(num_workers)]
-    subprocess.run(
-        [sys.executable, *arguments],
-        check=True, timeout=240, capture_output=True, env=environment(),
-    )  # fmt: skip
-    ranks = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)]
+    ranks = both_processes(tmp_path, folder, streaming, num_workers)
     for epoch in range(2):
         train, val = (
             [[step[1:] for step in rank[kind] if step[0] == epoch] for rank in ranks]
@@ -71,6 +65,35 @@ def test_two_processes_share_every_epoch(tmp_path, streaming, num_workers):
         assert len(rows) == len(set(rows)) == 56
         assert len({len(steps) for steps in val}) == 1
         assert sorted(row for steps in val for step in steps for row in step) == list(range(17))
+
+
+@pytest.mark.slow
+def test_two_processes_that_skip_unevenly_wait_for_nobody(tmp_path):
+    folder = tmp_path / "data"
+    # Whole batches of the training rows, and the only row of a process's last validation batch.
+    for split, num_rows, corrupt in (("train", 64, range(16, 32)), ("valid", 17, [16])):
+        pictures = [b"nonsense" if n in corrupt else numbered_picture(n) for n in range(num_rows)]
+        write_parquet(folder / f"{split}.parquet", pictures)
+    ranks = both_processes(tmp_path, folder, True, 1)
+    assert [len(rank["train"]) for rank in ranks] == [16, 16]
+    assert all(len(step) > 1 for rank in ranks for step in rank["train"])
+    assert len({len(rank["val"]) for rank in ranks}) == 1
+    for epoch in range(2):
+        steps = [step[1:] for rank in ranks for step in rank["val"] if step[0] == epoch]
+        assert [] in steps
+        assert sorted(row for step in steps for row in step) == list(range(16))
+
+
+def both_processes(tmp_path, folder, streaming, num_workers):
+    """What each of two processes saw."""
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    arguments = [str(script), str(folder), str(tmp_path), str(streaming), str(num_workers)]
+    subprocess.run(
+        [sys.executable, *arguments],
+        check=True, timeout=240, capture_output=True, env=environment(),
+    )  # fmt: skip
+    return [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)]
 
 
 def environment():

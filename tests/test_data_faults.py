@@ -1,7 +1,6 @@
 """Processes that are killed, disks that are full, files that are damaged."""
 
 import errno
-import logging
 import os
 import re
 import shutil
@@ -149,45 +148,6 @@ def test_a_file_that_is_replaced_in_mid_run_is_not_mixed_with_the_new_one(tmp_pa
             rows_of(data)
     else:
         assert rows_of(data) == list(range(NUM_ROWS))
-
-
-def corrupt_folder(tmp_path):
-    """Row 13 of 30 is cut off, row 17 is no picture."""
-    pictures = [numbered_picture(n) for n in range(30)]
-    pictures[13], pictures[17] = pictures[13][:50], b"nonsense"
-    write_parquet(tmp_path / "data" / "train.parquet", pictures, 30 * [0])
-    return tmp_path / "data"
-
-
-@pytest.mark.parametrize("streaming", [False, True])
-def test_a_corrupt_image_is_reported_with_its_row(tmp_path, streaming):
-    folder = corrupt_folder(tmp_path)
-    with pytest.raises(ValueError, match=r"train\.parquet row 1[37] is not.*on_corrupt=skip"):
-        rows_of(local(folder, tmp_path / "cache", streaming=streaming))
-
-
-@pytest.mark.parametrize(
-    ("streaming", "num_workers"), [(False, 0), (False, 2), (True, 0), (True, 2)]
-)
-def test_corrupt_images_are_skipped_and_counted_only_when_asked(
-    tmp_path, caplog, streaming, num_workers
-):
-    folder = corrupt_folder(tmp_path)
-    data = local(
-        folder, tmp_path / "cache", streaming=streaming, on_corrupt="skip", num_workers=num_workers
-    )
-    with caplog.at_level(logging.WARNING):
-        expected = [row for row in range(30) if row not in (13, 17)]
-        seen = rows_of(data)
-    if not streaming:  # 28 rows fill two batches of ten: the documented remainder
-        assert len(seen) == 20
-        assert set(seen) <= set(expected)
-        assert np.asarray(data.examples("train").images).shape == (28, 1, 4, 4)
-    else:
-        assert seen == expected
-    assert "no. 1" in caplog.text
-    assert "no. 2" in caplog.text
-    assert re.search(r"row 13 .*(\n.*)*row 17 |row 17 .*(\n.*)*row 13 ", caplog.text)
 
 
 def peak_memory(folder, cache):

@@ -192,16 +192,33 @@ class EncodedSplit:
                 if self.on_corrupt == "raise":
                     raise
                 skipped.append(str(error))
+        # before rows are left out: no row would tell their shape
+        embeddings = self._embeddings(encoded.embeddings)
         if skipped:
             encoded = encoded.take(np.array(kept, np.int64))
+            embeddings = None if embeddings is None else embeddings[kept]
         shape = (0, self.decoder.channels, *self.decoder.image_size)
         return DecodedRows(
             self.rows.block_starts[encoded.blocks] + encoded.positions,
             np.stack(images) if images else np.zeros(shape, np.uint8),
             encoded.labels,
-            self._embeddings(encoded.embeddings),
+            embeddings,
             tuple(skipped),
         )
+
+    def next_readable(self, block: int) -> DecodedRows:
+        """The first row from a block on that is not corrupt; after the last block comes the first.
+
+        Raises:
+            ValueError: if there is none.
+        """
+        blocks = np.flatnonzero(self.counts)
+        for other in np.roll(blocks, -np.searchsorted(blocks, block)):
+            encoded = self.read(int(other))
+            for place in range(len(encoded)):
+                if len(decoded := self.decode(encoded.slice(place, place + 1))):
+                    return decoded
+        raise ValueError(f"{self.rows.where(block, 0)} ff.: every picture is corrupt")
 
     def _decode_one(
         self, picture: EncodedImage | bytes | None, encoded: EncodedRows, place: int

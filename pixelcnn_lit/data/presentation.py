@@ -40,7 +40,7 @@ class Presentation:
         """
         images = batch["image"]
         if self.binarize == "dynamic":
-            numbers = uniforms("binarize", self.seed, epoch, indices, images[0].numel())
+            numbers = uniforms("binarize", self.seed, epoch, indices, images.shape[1:].numel())
             images = (torch.from_numpy(numbers).view_as(images) * 255 < images).to(torch.uint8)
         if self.flip:
             mirrored = uniforms("flip", self.seed, epoch, indices, 1)[:, 0] < 0.5

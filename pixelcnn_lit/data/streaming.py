@@ -96,8 +96,6 @@ class StreamedExamples(AbstractExamples):
                 raise item
             batch, skipped = item
             num_skipped = report_skipped(skipped, num_skipped)
-            if len(batch["image"]) == 0:
-                raise ValueError("every picture of a batch is corrupt; raise batch_size")
             yield batch
 
 
@@ -142,6 +140,10 @@ class _Lanes(IterableDataset[tuple[Batch, tuple[str, ...]] | ValueError]):
     def __iter__(self) -> Iterator[tuple[Batch, tuple[str, ...]] | ValueError]:
         """The batches of this worker, with a line for each corrupt picture.
 
+        Corrupt pictures shorten their batch but never the number of batches, which all ranks
+        share. Where none is left, evaluation gets an empty batch, and training, which could make
+        nothing of that, the next readable example.
+
         What is wrong with the data is handed out too: raised here, it would reach the user wrapped
         in the traceback of a worker instead of as one line.
         """
@@ -151,7 +153,10 @@ class _Lanes(IterableDataset[tuple[Batch, tuple[str, ...]] | ValueError]):
         try:
             for rows in self._lane((self._stretch.start + turn) % num_lanes, num_lanes):
                 decoded = self._split.decode(rows)
-                yield self._present(_batch(decoded), decoded.numbers, self._epoch), decoded.skipped
+                skipped = decoded.skipped
+                if len(decoded) == 0 and self._stretch.key is not None:
+                    decoded = self._split.next_readable(int(rows.blocks[0]))
+                yield self._present(_batch(decoded), decoded.numbers, self._epoch), skipped
         except ValueError as error:
             yield ValueError(str(error))
 

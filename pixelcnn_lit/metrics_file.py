@@ -78,15 +78,16 @@ class MetricsFile(Logger):
         """Drops the rows after ``step`` optimizer steps, which a resumed run will write again."""
         if not self.path.exists():
             return
-        rows = self._read()
-        self._write(
-            [
-                row
-                for row in rows
-                if int(row["step"]) < step
-                and not any(value for name, value in row.items() if name.startswith("test/"))
-            ]
-        )
+        rows = [
+            row
+            for row in self._read()
+            if int(row["step"]) < step
+            and not any(value for name, value in row.items() if name.startswith("test/"))
+        ]
+        # the validation after the last step may be repeated: its numbers belong to that row
+        if rows and int(rows[-1]["step"]) == step - 1:
+            self._row = {name: value for name, value in rows.pop().items() if value}
+        self._write(rows)
 
     def _read(self) -> list[dict[str, str]]:
         if not self.path.exists():

@@ -197,7 +197,10 @@ class WandbTracker(Logger):
             tags=self.tags,
             notes=self.notes,
             settings=wandb.Settings(
-                init_timeout=self.init_timeout, finish_timeout=self.finish_timeout, silent=True
+                init_timeout=self.init_timeout,
+                finish_timeout=self.finish_timeout,
+                finish_timeout_raises=True,
+                silent=True,
             ),
         )
         run.define_metric("trainer/global_step")

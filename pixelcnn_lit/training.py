@@ -81,6 +81,9 @@ def train(config: DictConfig) -> float | None:
                 cast(dict[str, object], OmegaConf.to_container(config, resolve=True))
             )
         seconds = _fit(parts, checkpoint)
+        if math.isinf(parts.checkpoints.best):
+            every = config.trainer.check_val_every_n_epoch
+            say(f"no validation took place (trainer.check_val_every_n_epoch={every})")
         metrics = _test(parts) if options.test else {}
         finished = True
     finally:
@@ -108,6 +111,8 @@ def _prepare_process(options: RunOptions) -> None:
     warnings.filterwarnings("ignore", message=".*srun.* command is available")
     # metrics are logged every n steps of the run, however short its epochs are
     warnings.filterwarnings("ignore", message=".*smaller than the logging interval")
+    # a resumed run may do without max_time, pictures and the like
+    warnings.filterwarnings("ignore", message="(?s).*callbacks used to create the checkpoint need")
     seed_everything(options.seed, workers=True, verbose=False)
     torch.set_float32_matmul_precision(options.matmul_precision)
 

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from lightning.pytorch.callbacks import Timer
 from PIL import Image
 
+from pixelcnn_lit.checkpoints import global_step
 from pixelcnn_lit.configuration import compose_config
 from pixelcnn_lit.data import HFImageDataModule
 from pixelcnn_lit.models import LitPixelCNNPP
@@ -74,6 +76,39 @@ def test_metrics_hold_training_validation_and_speed_by_step(finished: Path) -> N
         assert steps(name) == [1, 3, 5, 7]
     for name in ("val/bits_per_dim", "val/nats_per_dim"):
         assert steps(name) == [3, 7]
+
+
+@pytest.mark.parametrize("option", ["trainer.max_steps=3", "trainer.max_time=00:00:00:01"])
+def test_a_run_cut_short_within_an_epoch_is_validated_drawn_tested_and_can_go_on(
+    option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seconds = iter([0.0, 0.0, 0.0])  # asked before the first step and after each of the first two
+    monkeypatch.setattr(Timer, "time_elapsed", lambda *_: next(seconds, 9.0))
+    run(tmp_path / "run", option, "callbacks.samples.every_n_epochs=9", "trainer.max_epochs=9")
+    assert global_step(tmp_path / "run/checkpoints/last.ckpt") == 3
+    validated, tested = rows(tmp_path / "run")[-2:]
+    assert validated["step"] == "2"
+    assert validated["val/bits_per_dim"]
+    assert tested["test/bits_per_dim"]
+    assert (tmp_path / "run/samples/epoch=000.png").exists()
+    run(tmp_path / "run", "resume=auto", "trainer.max_epochs=1", "test=false")
+    # every second step, and the one that was the last
+    assert [r["step"] for r in rows(tmp_path / "run") if r["train/bits_per_dim"]] == [
+        "1",
+        "2",
+        "3",
+    ]
+    assert [r["step"] for r in rows(tmp_path / "run") if r["val/bits_per_dim"]] == ["2", "3"]
+
+
+def test_a_run_that_ends_before_its_first_validation_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(tmp_path / "run", "trainer.max_steps=3", "trainer.check_val_every_n_epoch=2")
+    said = capsys.readouterr().err
+    assert "no validation took place" in said
+    assert "trainer.check_val_every_n_epoch=2" in said
+    assert rows(tmp_path / "run")[-1]["test/bits_per_dim"]
 
 
 def test_the_configuration_is_kept_resolved_with_its_command_and_version(finished: Path) -> None:

@@ -9,13 +9,18 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from lightning.fabric.utilities.types import _PATH
 
-from pixelcnn_lit.checkpoints import global_step, newest_checkpoint
+from pixelcnn_lit.callbacks import AveragedWeights
+from pixelcnn_lit.callbacks.interruption import SIGNALS
+from pixelcnn_lit.checkpoints import AtomicCheckpointIO, global_step, newest_checkpoint
 from pixelcnn_lit.configuration import compose_config
+from pixelcnn_lit.models import LitPixelCNNPP
 from pixelcnn_lit.training import train
 
 # dropout, averaged weights, a falling learning rate, five steps per epoch
@@ -88,6 +93,102 @@ def test_a_resumed_run_logs_every_step_once(uninterrupted: Path, tmp_path: Path)
     run(tmp_path / "run", "resume=auto", "trainer.log_every_n_steps=1")
     run(tmp_path / "whole", "trainer.log_every_n_steps=1")
     assert column(tmp_path / "run") == column(tmp_path / "whole")
+
+
+@pytest.fixture
+def signal_handlers() -> Iterator[None]:
+    """Gives the signals back what a run that is stopped leaves behind."""
+    before = {signum: signal.getsignal(signum) for signum in SIGNALS}
+    yield
+    for signum, handler in before.items():
+        signal.signal(signum, handler)
+
+
+def rows(run_dir: Path) -> list[dict[str, str]]:
+    """metrics.csv without what is measured by the clock, empty cells left out."""
+    with (run_dir / "metrics.csv").open(newline="") as file:
+        return [
+            {name: value for name, value in row.items() if value and "per_second" not in name}
+            for row in csv.DictReader(file)
+        ]
+
+
+@pytest.mark.usefixtures("signal_handlers")
+@pytest.mark.parametrize(
+    ("owner", "hook"),
+    [
+        (LitPixelCNNPP, "validation_step"),
+        (AveragedWeights, "on_validation_epoch_end"),  # it follows the pictures
+    ],
+)
+def test_a_signal_during_a_validation_acts_at_once_and_the_validation_is_repeated(
+    owner: type,
+    hook: str,
+    uninterrupted: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    whole = getattr(owner, hook)
+    calls: list[int] = []
+
+    def signalled(*arguments: object) -> object:
+        calls.append(len(calls))
+        if len(calls) == 2:  # in the validation after the second epoch, step 10
+            signal.raise_signal(signal.SIGTERM)
+            calls.append(-1)  # not reached
+        return whole(*arguments)
+
+    monkeypatch.setattr(owner, hook, signalled)
+    with pytest.raises(SystemExit) as ended:
+        run(tmp_path / "run")
+    monkeypatch.undo()
+    assert ended.value.code == 128 + signal.SIGTERM
+    assert calls == [0, 1]
+    assert "stopped by SIGTERM after step 10;" in capsys.readouterr().err
+    assert "val/bits_per_dim" not in rows(tmp_path / "run")[-1]
+    run(tmp_path / "run", "resume=auto")
+    assert_same(final_state(tmp_path / "run"), final_state(uninterrupted))
+    assert rows(tmp_path / "run") == rows(uninterrupted)
+    best = [
+        torch.load(d / "checkpoints/best.ckpt", weights_only=True)["state_dict"]
+        for d in (tmp_path / "run", uninterrupted)
+    ]
+    assert_same(*best)
+
+
+@pytest.mark.usefixtures("signal_handlers")
+@pytest.mark.parametrize(
+    # steps 2 and 4; before the validation of step 5, its best, the end of the epoch; 6 and 8; 10
+    "number",
+    [3, *(pytest.param(number, marks=pytest.mark.slow) for number in (1, 2, 4, 5, 6, 7, 8, 9))],
+)
+def test_a_run_that_dies_after_any_save_goes_on_exactly_and_validates_once(
+    number: int, uninterrupted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class DiedError(BaseException):
+        pass
+
+    saved: list[_PATH] = []
+
+    class Dying(AtomicCheckpointIO):
+        def save_checkpoint(
+            self, checkpoint: dict[str, object], path: _PATH, storage_options: object = None
+        ) -> None:
+            super().save_checkpoint(checkpoint, path)
+            saved.append(path)
+            if len(saved) == number:
+                raise DiedError
+
+    monkeypatch.setattr("pixelcnn_lit.checkpoints.AtomicCheckpointIO", Dying)
+    with pytest.raises(DiedError):
+        run(tmp_path / "run")
+    monkeypatch.undo()
+    run(tmp_path / "run", "resume=auto")
+    assert_same(final_state(tmp_path / "run"), final_state(uninterrupted))
+    assert [r for r in rows(tmp_path / "run") if "val/bits_per_dim" in r] == [
+        r for r in rows(uninterrupted) if "val/bits_per_dim" in r
+    ]
 
 
 def test_a_truncated_checkpoint_is_skipped_with_a_warning(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
@@ -17,10 +18,15 @@ from pixelcnn_lit.callbacks.interruption import Interrupted, Interruption
 class Checkpoints(Checkpoint):
     """Keeps two files and saves only where a resumed run continues exactly.
 
-    ``last.ckpt`` is written after every epoch, at ``max_steps``, every ``every_n_minutes``, every
-    ``every_n_steps``, and after the step in which Ctrl-C, SIGTERM or SIGUSR1 arrived, which then
-    stops training with ``Interrupted``. Never in mid-step, between accumulated batches or on an
-    error, where the state is half updated.
+    ``last.ckpt`` is written before every validation, after every epoch, at ``max_steps`` and
+    ``max_time``, every ``every_n_minutes``, every ``every_n_steps``, and after the step in which
+    Ctrl-C, SIGTERM or SIGUSR1 arrived, which then stops training with ``Interrupted``. Never in
+    mid-step, between accumulated batches or on an error, where the state is half updated.
+
+    A signal during a validation, or while its pictures are drawn, stops at once: a resumed run
+    repeats the validation. Several processes that were not started by SLURM, which signals all of
+    them, agree on it only after the validation. A run that ``max_steps`` or ``max_time`` ends
+    within an epoch is validated, if the epoch has a validation.
 
     Written instead of configuring Lightning's ModelCheckpoint because that one saves in mid-step
     on Ctrl-C, ties its state to the absolute folder, and names files -v1 when a run is resumed.
@@ -84,11 +90,15 @@ class Checkpoints(Checkpoint):
         batch_idx: int,
     ) -> None:
         """Saves within an epoch; after its last batch ``on_train_epoch_end`` does."""
-        accumulating = (batch_idx + 1) % trainer.accumulate_grad_batches != 0
-        if trainer.is_last_batch or accumulating:
+        if trainer.is_last_batch:
             return
+        if (batch_idx + 1) % trainer.accumulate_grad_batches:
+            trainer.should_stop = False  # max_time asks again after the next batch
+            return
+        if trainer.global_step == trainer.max_steps:
+            trainer.should_stop = True  # so that Lightning validates once more
         signum = self._interruption.pending(trainer)
-        if signum or self._is_due(trainer) or trainer.global_step == trainer.max_steps:
+        if signum or trainer.should_stop or self._is_due(trainer):
             self._save_last(trainer)
         self._stopping = signum
 
@@ -103,6 +113,33 @@ class Checkpoints(Checkpoint):
         if self._stopping:
             raise Interrupted(self._stopping, trainer.global_step)
 
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Saves a state from which the validation is repeated; from here on a signal acts at once.
+
+        Raises:
+            Interrupted: if a signal has come already.
+        """
+        if trainer.state.fn != "fit" or trainer.sanity_checking:
+            return
+        progress = trainer.fit_loop.epoch_loop.val_loop.batch_progress
+        progress.total.reset_on_restart()
+        if not self._is_repeatable(trainer):
+            return
+        # Lightning repeats a validation whose first batch was begun and not finished
+        progress.increment_ready()
+        progress.increment_started()
+        self._save_last(trainer)
+        progress.total.reset_on_restart()
+        progress.current.reset_on_restart()
+        if signum := self._interruption.pending(trainer):
+            raise Interrupted(signum, trainer.global_step)
+        if trainer.world_size == 1 or "SLURM_JOB_ID" in os.environ:
+            self._interruption.act_at_once(trainer.global_step)
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Lets signals wait again: from here on files are written."""
+        self._interruption.act_later()
+
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keeps the best."""
         if trainer.state.fn != "fit" or trainer.sanity_checking:
@@ -111,9 +148,11 @@ class Checkpoints(Checkpoint):
         if value < self.best:
             self.best = value
             trainer.save_checkpoint(self.best_path)
+            if not self._is_repeatable(trainer) and trainer.is_global_zero:
+                self.last_path.touch()  # the newer is resumed: this knows where the epoch goes on
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Saves after an epoch, unless max_steps cut it short: its other batches would be lost."""
+        """Saves after an epoch, unless it was cut short: its other batches would be lost."""
         if trainer.is_last_batch:
             self._save_last(trainer)
             self._stopping = self._interruption.pending(trainer)
@@ -125,6 +164,13 @@ class Checkpoints(Checkpoint):
     def load_state_dict(self, state_dict: dict[str, float]) -> None:
         """Takes up what was best."""
         self.best = state_dict["best"]
+
+    def _is_repeatable(self, trainer: Trainer) -> bool:
+        """Whether a resumed run will come to the validation that begins now again."""
+        loop = trainer.fit_loop
+        cut_short = trainer.should_stop and not trainer.is_last_batch
+        by_time = isinstance(trainer.val_check_interval, str) and not trainer.is_last_batch
+        return not (cut_short or by_time or loop._should_accumulate())
 
     def _is_due(self, trainer: Trainer) -> bool:
         if self.every_n_steps is not None and trainer.global_step % self.every_n_steps == 0:

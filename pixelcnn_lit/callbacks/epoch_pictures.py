@@ -40,7 +40,8 @@ class AbstractEpochPictures(Callback):
         if trainer.state.fn != "fit" or trainer.sanity_checking or not trainer.is_global_zero:
             return False
         epoch = trainer.current_epoch + 1
-        return epoch % self.every_n_epochs == 0 or epoch == trainer.max_epochs
+        is_last = epoch == trainer.max_epochs or trainer.should_stop
+        return is_last or epoch % self.every_n_epochs == 0
 
     def save(self, trainer: Trainer, picture: Tensor) -> None:
         """Writes a picture, uint8 (height, width, 3), and hands it to the loggers."""

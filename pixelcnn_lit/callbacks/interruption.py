@@ -27,13 +27,14 @@ class Interrupted(BaseException):
 class Interruption:
     """Remembers a signal until the step is done: a state saved in mid-step would be half updated.
 
-    A second Ctrl-C stops at once. With several processes all learn of the signal after the same
-    step, whichever of them got it.
+    A second Ctrl-C stops at once, and so does any signal while ``act_at_once`` holds. With several
+    processes all learn of the signal after the same step, whichever of them got it.
     """
 
     def __init__(self) -> None:
         self._received = 0
         self._pid = os.getpid()
+        self._saved_step: int | None = None
 
     def listen(self) -> None:
         """Takes the signals over from Lightning, which acts on some of them in mid-step."""
@@ -45,6 +46,20 @@ class Interruption:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+
+    def act_at_once(self, saved_step: int) -> None:
+        """From now on a signal stops where it arrives: the state after ``saved_step`` is saved.
+
+        Raises:
+            Interrupted: if a signal has come already; the handler raises it later.
+        """
+        self._saved_step = saved_step
+        if self._received:
+            raise Interrupted(self._received, saved_step)
+
+    def act_later(self) -> None:
+        """Signals are remembered again."""
+        self._saved_step = None
 
     def pending(self, trainer: Trainer) -> int:
         """The signal that any process has received, or 0; the same on every rank."""
@@ -63,3 +78,6 @@ class Interruption:
         if self._received == signal.SIGINT == signum:
             raise KeyboardInterrupt
         self._received = signum
+        if (step := self._saved_step) is not None:
+            self._saved_step = None  # once is enough
+            raise Interrupted(signum, step)

@@ -149,7 +149,9 @@ class Checkpoints(Checkpoint):
             self.best = value
             trainer.save_checkpoint(self.best_path)
             if not self._is_repeatable(trainer) and trainer.is_global_zero:
-                self.last_path.touch()  # the newer is resumed: this knows where the epoch goes on
+                # the newer one is resumed, and only the last knows where the epoch goes on
+                later = self.best_path.stat().st_mtime_ns + 10**9
+                os.utime(self.last_path, ns=(later, later))
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Saves after an epoch, unless it was cut short: its other batches would be lost."""

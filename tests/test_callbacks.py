@@ -118,11 +118,39 @@ def test_a_loss_that_is_not_a_number_stops_the_run_and_names_step_batch_and_chec
     assert all(value.isfinite().all() for value in last["state_dict"].values())
 
 
-def test_a_finite_loss_passes_the_guard() -> None:
-    trainer = cast(Trainer, SimpleNamespace(default_root_dir="."))
-    NaNGuard().on_before_backward(
-        trainer, LitPixelCNNPP(1, 2, [2, 2], num_hierarchies=1, num_filters=2), torch.tensor(3.0)
-    )
+def test_a_gradient_that_is_not_a_number_spoils_no_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = LitPixelCNNPP.training_step
+
+    def spoilt(model: LitPixelCNNPP, batch: dict[str, torch.Tensor], index: int) -> torch.Tensor:
+        loss = whole(model, batch, index)
+        if model.global_step == 5:  # adds 0; its derivative is 0 times infinity
+            loss = loss + (0 * sum(p.sum() for p in model.parameters())).sqrt()
+        return loss
+
+    monkeypatch.setattr(LitPixelCNNPP, "training_step", spoilt)
+    with pytest.raises(SystemExit) as ended:
+        run(tmp_path / "run", "trainer.max_epochs=2")
+    assert ended.value.code == 1
+    [message] = [m for m in capsys.readouterr().err.splitlines() if m.startswith("error: ")]
+    assert "the weights are not finite after step 6" in message
+    for name in ("last", "best"):
+        kept = torch.load(tmp_path / f"run/checkpoints/{name}.ckpt", weights_only=True)
+        assert kept["global_step"] == 3
+
+
+def test_the_average_lies_where_the_weights_go_and_its_count_where_python_reads_it() -> None:
+    """On the meta device, as if it were a GPU to which the model has not been moved yet."""
+    strategy = SimpleNamespace(root_device=torch.device("meta"))
+    model = LitPixelCNNPP(1, 2, [2, 2], num_hierarchies=1, num_filters=2)
+    callback = AveragedWeights()
+    callback.setup(cast(Trainer, SimpleNamespace(strategy=strategy)), model, "fit")
+    average = callback._average_model
+    assert average is not None
+    assert {parameter.device.type for parameter in average.module.parameters()} == {"meta"}
+    assert average.n_averaged.device.type == "cpu"
+    assert {parameter.device.type for parameter in model.parameters()} == {"cpu"}
 
 
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=40), st.integers(1, 6), st.integers(1, 3))
@@ -204,6 +232,7 @@ def test_schedules_have_their_closed_forms() -> None:
         (lambda: Checkpoints(".", every_n_steps=0), r"callbacks\.checkpoints\.every_n_steps=0"),
         (lambda: Checkpoints(".", every_n_minutes=0), r"every_n_minutes=0"),
         (lambda: StepSeeds(seed=-1), r"seed=-1"),
+        (lambda: NaNGuard(every_n_steps=0), r"callbacks\.nan_guard\.every_n_steps=0"),
     ],
 )
 def test_an_option_out_of_range_is_refused_by_its_name(callback: object, message: str) -> None:

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
@@ -57,3 +58,36 @@ def test_two_processes_train_like_one(tmp_path: Path) -> None:
     assert len(one["gradient_norm"]) == 2 * 11
     files = {path.name for path in (tmp_path / "two").rglob("*") if path.is_file()}
     assert files == {path.name for path in (tmp_path / "one").rglob("*") if path.is_file()}
+
+
+POISONED = """
+import math, runpy
+from pixelcnn_lit.models import LitPixelCNNPP
+whole = LitPixelCNNPP.training_step
+def poisoned(model, batch, index):
+    bad = model.global_step == 13 and model.global_rank == 1
+    return whole(model, batch, index) * (math.nan if bad else 1)
+LitPixelCNNPP.training_step = poisoned
+runpy.run_module("pixelcnn_lit.train", run_name="__main__")
+"""
+
+
+def test_a_loss_that_is_not_a_number_on_one_process_stops_all_before_a_checkpoint(
+    tmp_path: Path,
+) -> None:
+    script, run_dir = tmp_path / "poisoned.py", tmp_path / "run"
+    script.write_text(POISONED)
+    options = [*OPTIONS, "trainer=ddp_cpu", f"run_dir={run_dir}"]
+    ended = subprocess.run(
+        [sys.executable, str(script), *options],
+        capture_output=True, text=True, check=False, env=os.environ, timeout=200,
+    )  # fmt: skip
+    assert ended.returncode == 1, ended.stderr
+    [message] = [m for m in ended.stderr.splitlines() if m.startswith("error: ")]
+    kept = run_dir / "bad_batch-rank1.pt"
+    assert f"at step 13 (epoch 1, batch 2, kept in {kept})" in message
+    assert torch.load(kept, weights_only=True)["image"].shape == (64, 1, 8, 8)
+    assert not (run_dir / "bad_batch-rank0.pt").exists()
+    for name in ("last", "best"):
+        checkpoint = torch.load(run_dir / f"checkpoints/{name}.ckpt", weights_only=True)
+        assert checkpoint["global_step"] == 11  # of the first epoch

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import torch
+from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
@@ -24,6 +26,17 @@ class AveragedWeights(WeightAveraging):
             raise ValueError(f"callbacks.average.decay={decay}: must lie in [0, 1)")
         super().__init__(use_buffers=False, multi_avg_fn=self._average)
         self.decay = decay
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Puts the average where the weights will be, and its count where Python reads it.
+
+        Lightning copies the model before it moves it: left there, every step would send all the
+        weights of a GPU to the CPU. The count on the GPU would be waited for at every step.
+        """
+        self._device = trainer.strategy.root_device
+        super().setup(trainer, pl_module, stage)
+        if self._average_model is not None:
+            self._average_model.n_averaged = torch.tensor(0)
 
     def _average(
         self, averaged: list[Tensor], current: list[Tensor], _num_averaged: Tensor

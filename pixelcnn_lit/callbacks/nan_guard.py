@@ -1,24 +1,46 @@
-"""Stops a run whose loss is no longer a number, before the weights are."""
+"""Stops a run whose loss is no longer a number, before a checkpoint is spoilt."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple, cast
 
 import torch
 from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities.types import STEP_OUTPUT
 from torch import Tensor
 
 
-class NaNGuard(Callback):
-    """Raises before the backward pass of a loss that is NaN or infinite.
+class _Seen(NamedTuple):
+    step: int
+    epoch: int
+    batch_idx: int
+    batch: dict[str, Tensor]
+    loss: Tensor  # scalar
 
-    The batch is kept in the run folder as ``bad_batch.pt``, and the checkpoints on disk are all
-    from before.
+
+class NaNGuard(Callback):
+    """Raises when a loss was NaN or infinite, on all processes alike, whichever had it.
+
+    The losses are looked at together every few steps, since looking waits for the device and for
+    the other processes; but always before a checkpoint is written, so that none is from after a
+    bad loss, nor holds weights that are not finite. On one CPU, where nothing is waited for, every
+    loss is looked at. The bad batch is kept in the run folder as ``bad_batch-rank*.pt``.
+
+    With ``precision=16-mixed`` an infinite gradient is no error: the scaler skips that step.
+
+    Args:
+        every_n_steps: how often to look; so many batches, of uint8 images, are held on to.
     """
 
-    def __init__(self) -> None:
-        self._batch: dict[str, Tensor] = {}
-        self._batch_idx = 0
+    def __init__(self, every_n_steps: int = 20) -> None:
+        if every_n_steps < 1:
+            raise ValueError(
+                f"callbacks.nan_guard.every_n_steps={every_n_steps}: must be 1 or more"
+            )
+        self.every_n_steps = every_n_steps
+        self._seen: list[_Seen] = []
+        self._step = 0
 
     def on_train_batch_start(
         self,
@@ -27,26 +49,73 @@ class NaNGuard(Callback):
         batch: dict[str, Tensor],
         batch_idx: int,
     ) -> None:
-        """Remembers the batch."""
-        self._batch, self._batch_idx = batch, batch_idx
+        """Remembers the number of the step, which the optimizer is about to increase."""
+        self._step = trainer.global_step
 
-    def on_before_backward(
-        self, trainer: Trainer, pl_module: LightningModule, loss: Tensor
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: STEP_OUTPUT,
+        batch: dict[str, Tensor],
+        batch_idx: int,
     ) -> None:
-        """Looks at the loss.
+        """Notes the loss as the model gave it, without 16-mixed's scale, and looks if it is time.
 
         Raises:
             FloatingPointError: naming the step, the batch and the checkpoint to go back to.
         """
-        if torch.isfinite(loss):
+        loss = cast(dict[str, Tensor], outputs)["loss"].detach()
+        self._seen.append(_Seen(self._step, trainer.current_epoch, batch_idx, batch, loss))
+        at_no_cost = trainer.world_size == 1 and loss.device.type == "cpu"
+        if at_no_cost or len(self._seen) >= self.every_n_steps:
+            self._look(trainer)
+
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, object]
+    ) -> None:
+        """Looks at what has not been looked at, and at the weights.
+
+        Raises:
+            FloatingPointError: so that no checkpoint is written.
+        """
+        self._look(trainer)
+        norm = torch.nn.utils.get_total_norm([p.detach() for p in pl_module.parameters()])
+        if not torch.isfinite(norm):  # the same on all processes
+            raise FloatingPointError(
+                f"the weights are not finite after step {trainer.global_step}, though the losses"
+                f" were: a gradient was not; {_advice(trainer)}"
+            )
+
+    def _look(self, trainer: Trainer) -> None:
+        seen, self._seen = self._seen, []
+        if not seen:
             return
-        folder = Path(trainer.default_root_dir)
-        kept = folder / f"bad_batch-rank{trainer.global_rank}.pt"
-        torch.save({name: value.cpu() for name, value in self._batch.items()}, kept)
-        last = folder / "checkpoints" / "last.ckpt"
+        bad = ~torch.stack([one.loss for one in seen]).isfinite()
+        # the first bad one of all processes, as one number: place * processes + rank
+        places = torch.arange(len(seen), device=bad.device) * trainer.world_size
+        none = len(seen) * trainer.world_size
+        first = torch.where(bad, places + trainer.global_rank, none).min()
+        if trainer.world_size > 1:
+            first = trainer.strategy.reduce(first, reduce_op="min")
+        if int(first) == none:
+            return
+        place, rank = divmod(int(first), trainer.world_size)
+        step, epoch, batch_idx, batch, loss = seen[place]
+        kept = Path(trainer.default_root_dir) / f"bad_batch-rank{rank}.pt"
+        if trainer.global_rank == rank:
+            torch.save({name: value.cpu() for name, value in batch.items()}, kept)
+        value = f"{loss.item()}" if trainer.global_rank == rank else "not finite"
         raise FloatingPointError(
-            f"the loss is {loss.item()} at step {trainer.global_step} (epoch"
-            f" {trainer.current_epoch}, batch {self._batch_idx}, kept in {kept}); last good"
-            f" checkpoint: {last if last.exists() else 'none yet'}; a lower model.optimizer.lr or"
-            " trainer.gradient_clip_val=1 may help, debug=anomaly shows where it arises"
+            f"the loss is {value} at step {step} (epoch {epoch}, batch {batch_idx}, kept in"
+            f" {kept}); {_advice(trainer)}"
         )
+
+
+def _advice(trainer: Trainer) -> str:
+    last = Path(trainer.default_root_dir) / "checkpoints" / "last.ckpt"
+    return (
+        f"last good checkpoint: {last if last.exists() else 'none yet'}; a lower"
+        " model.optimizer.lr or trainer.gradient_clip_val=1 may help, debug=anomaly shows where it"
+        " arises"
+    )

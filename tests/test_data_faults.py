@@ -1,15 +1,16 @@
 """Processes that are killed, disks that are full, files that are damaged."""
 
-import errno
+import itertools
+import json
+import multiprocessing
 import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
 import threading
 import tracemalloc
 from itertools import chain
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +18,7 @@ import pytest
 from picture_files import numbered_picture, numbers, png, write_numbered, write_parquet
 
 from pixelcnn_lit.data import HFImageDataModule
+from pixelcnn_lit.data.memory import _Writer
 
 NUM_ROWS = 60
 
@@ -37,33 +39,42 @@ def cache_folders(cache):
     return [path for path in cache.iterdir() if path.is_dir() and path.name != "digests"]
 
 
-def test_a_process_killed_while_caching_leaves_nothing_that_is_believed(tmp_path):
+def prepare_until(last_step, folder, cache):
+    """Decode into a cache and be killed at that step of writing, if there are so many."""
+    steps = itertools.count(1)
+
+    def deadly(work):
+        def step(*args, **options):
+            if next(steps) == last_step:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return work(*args, **options)
+
+        return step
+
+    for owner, name in [(_Writer, "append"), (os, "fsync"), (json, "dump"), (Path, "rename")]:
+        setattr(owner, name, deadly(getattr(owner, name)))
+    local(folder, cache).prepare_data()
+
+
+def test_a_process_killed_at_any_step_of_caching_leaves_nothing_that_is_wrongly_believed(tmp_path):
     folder = write_numbered(tmp_path / "data", NUM_ROWS)
-    script = (
-        "import sys, time\n"
-        "from pixelcnn_lit.data import HFImageDataModule, encoded\n"
-        "decode, calls = encoded.EncodedSplit.decode, []\n"
-        "def slow(self, rows):\n"
-        "    calls.append(0)\n"
-        "    if len(calls) == 3:\n"
-        "        print('half way', flush=True)\n"
-        "        time.sleep(60)\n"
-        "    return decode(self, rows)\n"
-        "encoded.EncodedSplit.decode = slow\n"
-        "HFImageDataModule(sys.argv[1], channels=1, num_levels=256, image_size=[4, 4],\n"
-        "    num_workers=0, val_fraction=0.0, cache_dir=sys.argv[2]).prepare_data()\n"
-    )
-    command = [sys.executable, "-c", script, str(folder), str(tmp_path / "cache")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "half way\n"
-        process.send_signal(signal.SIGKILL)
-    (half,) = cache_folders(tmp_path / "cache")
-    assert half.suffix == ".unfinished"
-    assert (half / "images.bin").exists()
-    assert rows_of(local(folder, tmp_path / "cache")) == list(range(NUM_ROWS))
-    (whole,) = cache_folders(tmp_path / "cache")
-    assert whole.suffix == ""
+    for num_steps in itertools.count(1):
+        arguments = (num_steps, folder, tmp_path / "caches" / str(num_steps))
+        child = multiprocessing.get_context("fork").Process(target=prepare_until, args=arguments)
+        child.start()
+        child.join()
+        if child.exitcode != -signal.SIGKILL:
+            break
+    assert child.exitcode == 0
+    assert num_steps >= 12  # six blocks, two files, the description, folders, the last name
+    finished = 0
+    for step in range(1, num_steps + 1):
+        (made,) = cache_folders(tmp_path / "caches" / str(step))
+        finished += made.suffix == ""
+        assert rows_of(local(folder, made.parent)) == list(range(NUM_ROWS)), step
+        (whole,) = cache_folders(made.parent)
+        assert whole.suffix == ""
+    assert finished == 2  # by the process that nobody killed, and one that was about to flush
 
 
 def test_two_processes_at_once_decode_once(tmp_path, monkeypatch, caplog):
@@ -106,23 +117,43 @@ def test_a_second_start_decodes_nothing(tmp_path, monkeypatch):
     assert rows_of(local(folder, tmp_path / "cache")) == list(range(NUM_ROWS))
 
 
-def test_a_full_disk_is_an_error_that_names_the_way_out(tmp_path, monkeypatch):
-    folder = write_numbered(tmp_path / "data", NUM_ROWS)
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a disk that is always full")
+@pytest.mark.parametrize("full", ["images.bin", "labels.bin", "cache.json"])
+@pytest.mark.parametrize("num_rows", [NUM_ROWS, 2000])  # fewer and more than fit into a buffer
+def test_a_disk_that_fills_up_is_an_error_that_names_the_way_out(
+    tmp_path, monkeypatch, full, num_rows
+):
+    folder = write_numbered(tmp_path / "data", num_rows, rows_per_group=1000)
+    open_file = Path.open
 
-    def full(self, rows):
-        raise OSError(errno.ENOSPC, "No space left on device")
+    def opened(path, mode="r", *args, **options):
+        device = Path("/dev/full") if path.name == full and "w" in mode else path
+        return open_file(device, mode, *args, **options)
 
     with monkeypatch.context() as context:
-        context.setattr("pixelcnn_lit.data.memory._Writer.append", full)
-        with pytest.raises(ValueError, match=r"^cache_dir=.*no room.*data\.cache_dir=DIR"):
+        context.setattr(Path, "open", opened)
+        with pytest.raises(ValueError, match=r"^cache_dir=.* no room .*data\.cache_dir=DIR") as e:
             local(folder, tmp_path / "cache").setup("fit")
-        context.undo()
-        usage = shutil.disk_usage(tmp_path)._replace(free=10)
-        context.setattr("shutil.disk_usage", lambda path: usage)
-        with pytest.raises(ValueError, match=r"^cache_dir=.*960 bytes needed"):
-            local(folder, tmp_path / "cache").setup("fit")
+    assert "\n" not in str(e.value)
     assert cache_folders(tmp_path / "cache") == []
-    assert rows_of(local(folder, tmp_path / "cache")) == list(range(NUM_ROWS))
+    assert rows_of(local(folder, tmp_path / "cache")) == list(range(num_rows))
+
+
+def test_a_disk_that_is_too_small_is_an_error_before_any_decoding(tmp_path, monkeypatch):
+    folder = write_numbered(tmp_path / "data", NUM_ROWS)
+    usage = shutil.disk_usage(tmp_path)._replace(free=10)
+    monkeypatch.setattr("shutil.disk_usage", lambda path: usage)
+    monkeypatch.setattr("pixelcnn_lit.data.encoded.EncodedSplit.decode", None)
+    with pytest.raises(ValueError, match=r"^cache_dir=.*960 bytes needed"):
+        local(folder, tmp_path / "cache").setup("fit")
+    assert cache_folders(tmp_path / "cache") == []
+
+
+def test_a_cache_dir_that_is_no_folder_is_refused(tmp_path):
+    folder = write_numbered(tmp_path / "data", NUM_ROWS)
+    (tmp_path / "cache").write_text("a file")
+    with pytest.raises(ValueError, match=r"^cache_dir=.*/cache is no folder .*DIR"):
+        local(folder, tmp_path / "cache").setup("fit")
 
 
 @pytest.mark.parametrize("streaming", [False, True])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +11,7 @@ import datasets
 import numpy as np
 
 from pixelcnn_lit.data.abstract import AbstractImageDataModule
+from pixelcnn_lit.data.cache_dir import default_cache_dir
 from pixelcnn_lit.data.columns import Columns, find_columns
 from pixelcnn_lit.data.decoding import Binarize, ImageDecoder, Resize
 from pixelcnn_lit.data.digits import CLASS_NAMES, NUM_LEVELS, digits
@@ -256,12 +256,6 @@ class HFImageDataModule(AbstractImageDataModule):
         if self._decoder.quantize or self._decoder.binarize is not None:
             images = np.round(images * (255 / (NUM_LEVELS - 1))).astype(np.uint8)
         return ArrayExamples(self._decoder.to_levels(images, lambda: "path=digits"), labels)
-
-
-def default_cache_dir() -> Path:
-    """Where decoded images go unless told otherwise."""
-    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "pixelcnn_lit"
 
 
 def _digit_classes(classes: Sequence[str | int] | None) -> tuple[int, ...]:

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from pixelcnn_lit.data.cache_dir import writing_in
 from pixelcnn_lit.data.columns import Columns
 from pixelcnn_lit.data.decoding import CorruptImageError, EncodedImage, ImageDecoder
 from pixelcnn_lit.data.rows import AbstractRows
@@ -139,10 +140,11 @@ class EncodedSplit:
         )
         if not note.is_file():
             counts = self.row_filter.counts(self.rows)
-            self.memory.mkdir(parents=True, exist_ok=True)
             unfinished = note.with_suffix(f".{os.getpid()}.npy")
-            np.save(unfinished, counts)
-            unfinished.replace(note)
+            with writing_in(self.memory.parent):
+                self.memory.mkdir(parents=True, exist_ok=True)
+                np.save(unfinished, counts)
+                unfinished.replace(note)
         return np.load(note)
 
     def __len__(self) -> int:

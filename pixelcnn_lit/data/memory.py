@@ -16,7 +16,7 @@ import logging
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -27,6 +27,7 @@ from rich import get_console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch.utils.data import DataLoader, Dataset
 
+from pixelcnn_lit.data.cache_dir import writing_in
 from pixelcnn_lit.data.encoded import DecodedRows, EncodedSplit, report_skipped
 from pixelcnn_lit.data.examples import ArrayExamples
 from pixelcnn_lit.data.streaming import ignore_requeue_signal
@@ -48,8 +49,14 @@ def cached_examples(split: EncodedSplit, folder: Path, num_workers: int) -> Arra
         num_workers: processes that decode.
 
     Raises:
-        ValueError: if ``folder`` has no room for it.
+        ValueError: if ``folder`` has no room for it or cannot be written.
     """
+    with writing_in(folder):
+        return _found(split, folder, num_workers)
+
+
+def _found(split: EncodedSplit, folder: Path, num_workers: int) -> ArrayExamples:
+    """The arrays of the cache, which is made if it is not there."""
     cache = folder / _key(split, folder)
     if (examples := _opened(cache)) is not None:
         return examples
@@ -62,13 +69,8 @@ def cached_examples(split: EncodedSplit, folder: Path, num_workers: int) -> Arra
             shutil.rmtree(remains, ignore_errors=True)
         try:
             _write(split, unfinished, num_workers)
-        except OSError as error:
+        except OSError:  # give back what room was taken
             shutil.rmtree(unfinished, ignore_errors=True)
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise ValueError(
-                    f"cache_dir={folder} has no room for the decoded images ({error}); make room, "
-                    "set data.cache_dir=DIR, or say data.in_memory=false"
-                ) from error
             raise
         unfinished.rename(cache)
         _flush(folder)
@@ -168,19 +170,17 @@ class _Writer:
     folder: Path
     num_rows: int = 0
     _files: dict[str, IO[bytes]] = field(default_factory=dict)
+    _closing: ExitStack = field(default_factory=ExitStack)
     _shapes: dict[str, list[int]] = field(default_factory=dict)
 
     @contextmanager
     def files(self) -> Iterator[None]:
         """Files stay open inside; at the end their bytes are on the disk."""
-        try:
+        with self._closing:  # all of them, even if closing one fails on a full disk
             yield
             for file in self._files.values():
                 file.flush()
                 os.fsync(file.fileno())
-        finally:
-            for file in self._files.values():
-                file.close()
 
     def append(self, rows: DecodedRows) -> None:
         """Write plainly, not through a mapping: a full disk then raises instead of killing us."""
@@ -189,7 +189,8 @@ class _Writer:
             if array is None or (len(array) == 0 and name in self._shapes):
                 continue
             if name not in self._files:
-                self._files[name] = (self.folder / f"{name}.bin").open("wb")
+                file = (self.folder / f"{name}.bin").open("wb")
+                self._files[name] = self._closing.enter_context(file)
             self._files[name].write(np.ascontiguousarray(array, _DTYPES[name]).data)
             if len(array) or name not in self._shapes:
                 self._shapes[name] = list(array.shape[1:])

@@ -2,8 +2,8 @@
 
 On a GPU a walk is bound by launching many small kernels. Rows on which the same levels of the
 network are awake are the same kernels on the same memory (see :class:`~pixelcnn_lit.layers.Walk`):
-a *kind* of row. The work of a kind is run once, recorded at its second row, and from there on
-launched as a whole.
+a *kind* of row. The first row of a walk is run as it is; after it the first of every kind is
+recorded, and from there on the kind is launched as a whole.
 """
 
 from __future__ import annotations
@@ -50,29 +50,28 @@ class AbstractDevice(ABC):
 
 
 class Recorder(AbstractRunner):
-    """Runs a kind's first row, records the second, replays it for this and all that follow.
+    """Runs the first row as it is, then records a row of every kind and replays it.
 
-    If a recording fails, nothing of that row has been done: it and all others that were not
-    recorded before are run as they are.
+    The first row has every level of the network awake, so that it sets up all that others need.
+    If a recording fails, nothing of that row has been done: it and all others of kinds that were
+    not recorded before are run as they are.
     """
 
     def __init__(self, device: AbstractDevice) -> None:
         self._device = device
-        self._warm: set[int] = set()
+        self._warm = False
         self._recorded: dict[int, Work] = {}
         self._failed = False
 
     def run(self, kind: int, work: Work) -> None:
         """See :class:`AbstractRunner`."""
-        if kind in self._warm and kind not in self._recorded and not self._failed:
-            self._record(kind, work)
-        if kind in self._recorded:
-            self._recorded[kind]()
-        elif self._failed:
-            work()
-        else:
+        if not self._warm:
             self._device.warm_up(work)
-            self._warm.add(kind)
+            self._warm = True
+            return
+        if kind not in self._recorded and not self._failed:
+            self._record(kind, work)
+        self._recorded.get(kind, work)()
 
     def _record(self, kind: int, work: Work) -> None:
         try:
@@ -103,7 +102,8 @@ class CudaDevice(AbstractDevice):
         graph = torch.cuda.CUDAGraph()
         # thread_local: the threads that load the data of a training allocate pinned memory, which
         # must not spoil the recording
-        with torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
+        recording = torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local")
+        with torch.cuda.device(self._device), recording:
             work()
         return graph.replay
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import pickle
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.fabric.utilities.types import _PATH
+
+CHANGEABLE = frozenset({"dropout", "label_dropout", "data_init"})
+"""Arguments of a model that a resumed run may change: they change neither weights nor function."""
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -75,3 +79,36 @@ def global_step(path: Path) -> int | None:
         return int(checkpoint["global_step"])
     except (zipfile.BadZipFile, OSError, EOFError, RuntimeError, KeyError, pickle.UnpicklingError):
         return None
+
+
+def check_same_model(path: Path, configured: Mapping[str, object]) -> None:
+    """Compares the arguments of the model in a checkpoint with those of the one configured.
+
+    Args:
+        path: a sound checkpoint.
+        configured: arguments by name, as the model saves them.
+
+    Raises:
+        ValueError: naming the first that differs, and both its values.
+    """
+    checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    kept: dict[str, object] = checkpoint.get("hyper_parameters", {})
+    if kept.keys() != configured.keys():
+        only = ", ".join(sorted(map(str, kept.keys() ^ configured.keys()))) or "no arguments"
+        raise ValueError(f"model: {path} is of another kind of model (one of them has {only})")
+    for name, value in configured.items():
+        if name not in CHANGEABLE and _plain(kept[name]) != _plain(value):
+            raise ValueError(
+                f"model.{name}={value}: {path} was trained with {kept[name]}; a resumed run goes"
+                " on with the same model"
+            )
+
+
+def remove_unfinished(run_dir: Path) -> None:
+    """Deletes what a kill left of a checkpoint that was being written."""
+    for path in run_dir.glob("checkpoints/.*.ckpt.*"):
+        path.unlink(missing_ok=True)
+
+
+def _plain(value: object) -> object:
+    return [_plain(one) for one in value] if isinstance(value, list | tuple) else value

@@ -20,3 +20,17 @@ def one_line(error: BaseException) -> str:
     ('two lines', 'TimeoutError')
     """
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person would say them.
+
+    >>> duration(42.4), duration(192), duration(7380)
+    ('42 s', '3 min 12 s', '2 h 3 min')
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    if not minutes:
+        return f"{rest} s"
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"

@@ -7,6 +7,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from pixelcnn_lit.messages import duration
+
 
 def summary_table(
     run_dir: Path,
@@ -16,6 +18,7 @@ def summary_table(
     num_steps: int,
     seconds: float,
     images_per_second: float | None,
+    has_likelihood: bool,
 ) -> Table:
     """Numbers, where things are, and what to type next.
 
@@ -26,6 +29,8 @@ def summary_table(
         num_steps: optimizer steps.
         seconds: training time, validations and pictures included.
         images_per_second: in training, over all processes.
+        has_likelihood: whether images can be drawn and bits/dim measured; not from the baseline
+            that is trained on the squared error.
     """
     table = Table(show_header=False, title=f"[bold]{run_dir}[/bold]", title_justify="left")
     table.add_column(style="bold")
@@ -50,8 +55,14 @@ def summary_table(
         if file and (run_dir / file).exists():
             table.add_row(name, str(run_dir / file))
     table.add_section()
-    table.add_row("draw images", f"make sample RUN={run_dir}")
-    table.add_row("measure", f"make evaluate RUN={run_dir}")
+    if has_likelihood:
+        table.add_row("draw images", f"make sample RUN={run_dir}")
+        table.add_row("measure", f"make evaluate RUN={run_dir}")
+    else:
+        table.add_row(
+            "compare",
+            f"python -m pixelcnn_lit.reconstruct baseline={run_dir} autoencoder=RUN",
+        )
     table.add_row(
         "train on", f"make train … ARGS='run_dir={run_dir} resume=auto trainer.max_epochs=N'"
     )
@@ -64,20 +75,6 @@ def print_summary(table: Table) -> None:
     if not console.is_terminal:
         console = Console(width=160)
     console.print(table)
-
-
-def duration(seconds: float) -> str:
-    """Seconds as a person would say them.
-
-    >>> duration(42.4), duration(192), duration(7380)
-    ('42 s', '3 min 12 s', '2 h 3 min')
-    """
-    minutes, rest = divmod(round(seconds), 60)
-    if not minutes:
-        return f"{rest} s"
-    if minutes < 60:
-        return f"{minutes} min {rest} s"
-    return f"{minutes // 60} h {minutes % 60} min"
 
 
 def _newest(folder: Path) -> str | None:

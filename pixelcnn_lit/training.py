@@ -18,11 +18,12 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from lightning import Callback, LightningDataModule, Trainer, seed_everything
+from lightning.pytorch.callbacks import ProgressBar
 from omegaconf import DictConfig, OmegaConf
 
 from pixelcnn_lit import configuration
 from pixelcnn_lit.callbacks import Checkpoints, Interrupted, Throughput
-from pixelcnn_lit.checkpoints import global_step
+from pixelcnn_lit.checkpoints import check_same_model, global_step, remove_unfinished
 from pixelcnn_lit.messages import say
 from pixelcnn_lit.metrics_file import MetricsFile
 from pixelcnn_lit.models import AbstractLitModel
@@ -66,12 +67,15 @@ def train(config: DictConfig) -> float | None:
     checkpoint = None
     if parts.trainer.is_global_zero or options.resume:
         checkpoint = checkpoint_to_resume(options.resume, run_dir)
+    if checkpoint is not None:
+        check_same_model(checkpoint, parts.model.hparams)
     if options.compile:
         parts.model.network.compile()
     if parts.trainer.is_global_zero:
         parts.data.trainer = parts.trainer  # how many processes share a batch
         parts.data.prepare_data()  # Lightning would do it, but only after the run folder is opened
         open_run_dir(run_dir, config)
+        remove_unfinished(run_dir)
         step = 0 if checkpoint is None else cast(int, global_step(checkpoint))
         parts.metrics_file.keep_until(step)
     finished = False
@@ -137,7 +141,13 @@ def _build(config: DictConfig, run_dir: Path) -> Parts:
     ]
     metrics_file = MetricsFile(run_dir / "metrics.csv")
     make_trainer = cast(Callable[..., Trainer], configuration.build(config, "trainer"))
-    trainer = make_trainer(callbacks=callbacks, logger=[metrics_file, *trackers])
+    if not sys.stdout.isatty():  # callbacks.progress_lines takes the place of the bar
+        callbacks = [callback for callback in callbacks if not isinstance(callback, ProgressBar)]
+    trainer = make_trainer(
+        callbacks=callbacks,
+        logger=[metrics_file, *trackers],
+        enable_progress_bar=any(isinstance(callback, ProgressBar) for callback in callbacks),
+    )
     if HydraConfig.get().mode == RunMode.MULTIRUN and trainer.world_size > 1:
         raise ValueError(
             f"trainer.devices={config.trainer.devices}: every process would repeat the whole"
@@ -193,21 +203,20 @@ def _test(parts: Parts) -> dict[str, float]:
     The weights are loaded into a new model: `trainer.test(ckpt_path=…)` would meet the callback
     that keeps the averaged weights, outside of training.
     """
-    kept = [
-        path
-        for path in (parts.checkpoints.best_path, parts.checkpoints.last_path)
-        if path.exists()
-    ]
-    if not parts.data.test_dataloader() or not kept:
+    paths = (parts.checkpoints.best_path, parts.checkpoints.last_path)
+    kept = next((path for path in paths if path.exists()), None)
+    # rank 0 wrote it; to the others a shared folder may show it later
+    kept = cast(Path | None, parts.trainer.strategy.broadcast(kept))
+    if not parts.data.test_dataloader() or kept is None:
         say(
             "no test: "
-            + ("no checkpoint was written" if not kept else "the data have no test images")
+            + ("no checkpoint was written" if kept is None else "the data have no test images")
         )
         return {}
-    model = type(parts.model).load_from_checkpoint(kept[0], map_location="cpu", weights_only=True)
+    model = type(parts.model).load_from_checkpoint(kept, map_location="cpu", weights_only=True)
     [metrics] = parts.trainer.test(model, datamodule=parts.data, verbose=False)
     for tracker in parts.trackers:
-        tracker.upload_checkpoint(kept[0])
+        tracker.upload_checkpoint(kept)
     return dict(metrics)
 
 
@@ -219,5 +228,6 @@ def _summarise(parts: Parts, run_dir: Path, metrics: dict[str, float], seconds: 
         num_steps=parts.trainer.fit_loop.epoch_loop.global_step,
         seconds=seconds,
         images_per_second=parts.throughput.images_per_second if parts.throughput else None,
+        has_likelihood=isinstance(parts.model, AbstractLitModel),
     )
     print_summary(table)

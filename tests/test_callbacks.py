@@ -16,7 +16,14 @@ from lightning import Trainer
 from torch import nn
 
 from pixelcnn_lit import schedules
-from pixelcnn_lit.callbacks import AveragedWeights, Checkpoints, NaNGuard, SampleGrid, StepSeeds
+from pixelcnn_lit.callbacks import (
+    AveragedWeights,
+    Checkpoints,
+    NaNGuard,
+    ProgressLines,
+    SampleGrid,
+    StepSeeds,
+)
 from pixelcnn_lit.callbacks.curve import learning_curve, smooth
 from pixelcnn_lit.callbacks.interruption import Interruption
 from pixelcnn_lit.callbacks.samples import choose_per_class
@@ -153,6 +160,21 @@ def test_the_average_lies_where_the_weights_go_and_its_count_where_python_reads_
     assert {parameter.device.type for parameter in model.parameters()} == {"cpu"}
 
 
+def test_without_a_terminal_lines_tell_how_far_the_run_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["trainer.max_epochs=2", "callbacks.progress_lines.every_n_seconds=0.0", "test=true"]
+    run(tmp_path / "run", *options, "trainer.limit_test_batches=2")
+    said = capsys.readouterr().out.splitlines()
+    trained = [line for line in said if line.startswith("epoch ") and "step" in line]
+    assert [line.split(", ")[1] for line in trained] == [f"step {n} of 6" for n in range(1, 7)]
+    assert all("train/bits_per_dim " in line and " images/s" in line for line in trained)
+    assert trained[-1].endswith(" 0 s left")
+    others = [line for line in said if "batch" in line]
+    validated = [f"epoch {epoch}, validation, batch 1 of 1" for epoch in (0, 1)]
+    assert others == [*validated, "test, batch 1 of 2", "test, batch 2 of 2"]
+
+
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=40), st.integers(1, 6), st.integers(1, 3))
 def test_every_column_of_the_samples_shows_one_class(
     labels: list[int], num_classes: int, num_each: int
@@ -232,6 +254,7 @@ def test_schedules_have_their_closed_forms() -> None:
         (lambda: Checkpoints(".", every_n_steps=0), r"callbacks\.checkpoints\.every_n_steps=0"),
         (lambda: Checkpoints(".", every_n_minutes=0), r"every_n_minutes=0"),
         (lambda: StepSeeds(seed=-1), r"seed=-1"),
+        (lambda: ProgressLines(every_n_seconds=-1), r"progress_lines\.every_n_seconds=-1"),
         (lambda: NaNGuard(every_n_steps=0), r"callbacks\.nan_guard\.every_n_steps=0"),
     ],
 )

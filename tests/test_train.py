@@ -78,6 +78,25 @@ def test_metrics_hold_training_validation_and_speed_by_step(finished: Path) -> N
         assert steps(name) == [3, 7]
 
 
+@pytest.mark.parametrize(
+    ("model", "suggested", "not_suggested"),
+    [("pp", "make sample", "reconstruct"), ("conv_autoencoder", "reconstruct", "make sample")],
+)
+def test_the_summary_suggests_what_works_with_the_model(
+    model: str,
+    suggested: str,
+    not_suggested: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    options = [option for option in TINY if not option.startswith(("model", "callbacks.samples"))]
+    options += [f"model={model}", f"run_dir={tmp_path}/run", "trainer.max_steps=1", "test=false"]
+    train(compose_config("train", [*options, "callbacks.samples=null"]))
+    said = capsys.readouterr().out
+    assert suggested in said
+    assert not_suggested not in said
+
+
 @pytest.mark.parametrize("option", ["trainer.max_steps=3", "trainer.max_time=00:00:00:01"])
 def test_a_run_cut_short_within_an_epoch_is_validated_drawn_tested_and_can_go_on(
     option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

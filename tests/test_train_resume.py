@@ -232,6 +232,48 @@ def test_resuming_from_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
         run(tmp_path / "run", f"resume={tmp_path}/none.ckpt")
 
 
+@pytest.mark.parametrize(
+    ("option", "kept", "configured"),
+    [
+        ("model.num_filters", "4", "6"),
+        ("model.resnet_activation", "concat_elu", "elu"),
+        ("model.receptive_field_dims", r"\[3, 3\]", "[3,5]"),
+    ],
+)
+def test_another_model_than_the_checkpoints_is_refused_before_the_folder_is_touched(
+    option: str, kept: str, configured: str, uninterrupted: Path
+) -> None:
+    before = (uninterrupted / "config.yaml").read_text()
+    shown = configured.replace(",", ", ").replace("[", r"\[").replace("]", r"\]")
+    with pytest.raises(ValueError, match=f"^{option}={shown}: .* trained with {kept};") as error:
+        run(uninterrupted, "resume=auto", f"{option}={configured}")
+    assert "\n" not in str(error.value)
+    assert (uninterrupted / "config.yaml").read_text() == before
+
+
+def test_another_kind_of_model_than_the_checkpoints_is_refused(
+    uninterrupted: Path, tmp_path: Path
+) -> None:
+    last = uninterrupted / "checkpoints/last.ckpt"
+    options = [option for option in OPTIONS if not option.startswith("model")]
+    overrides = ["model=pixelcnn", f"resume={last}", f"run_dir={tmp_path}/run"]
+    with pytest.raises(ValueError, match="is of another kind of model") as error:
+        train(compose_config("train", [*options, *overrides]))
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_resumed_run_may_change_its_dropout_and_clears_away_what_a_kill_left(
+    tmp_path: Path,
+) -> None:
+    run(tmp_path / "run", "trainer.max_epochs=1")
+    unfinished = tmp_path / "run/checkpoints/.last.ckpt.12345"
+    unfinished.write_bytes(b"half")
+    run(tmp_path / "run", "resume=auto", "trainer.max_epochs=2", "model.dropout=0.1")
+    assert {path.name for path in unfinished.parent.iterdir()} == {"best.ckpt", "last.ckpt"}
+    assert global_step(tmp_path / "run/checkpoints/last.ckpt") == 10
+
+
 def begin(run_dir: Path, *overrides: str) -> subprocess.Popen[str]:
     command = [
         sys.executable,

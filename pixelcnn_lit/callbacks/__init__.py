@@ -6,6 +6,7 @@ from pixelcnn_lit.callbacks.curve import LearningCurve
 from pixelcnn_lit.callbacks.interruption import Interrupted, Interruption
 from pixelcnn_lit.callbacks.measurements import GradientNorm, Throughput
 from pixelcnn_lit.callbacks.nan_guard import NaNGuard
+from pixelcnn_lit.callbacks.progress_lines import ProgressLines
 from pixelcnn_lit.callbacks.reconstructions import Reconstructions
 from pixelcnn_lit.callbacks.samples import SampleGrid
 from pixelcnn_lit.callbacks.step_seeds import StepSeeds
@@ -18,6 +19,7 @@ __all__ = [
     "Interruption",
     "LearningCurve",
     "NaNGuard",
+    "ProgressLines",
     "Reconstructions",
     "SampleGrid",
     "StepSeeds",

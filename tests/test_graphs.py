@@ -177,6 +177,30 @@ def test_an_operation_for_which_a_gpu_would_wait_is_not_recorded():
     assert torch.equal(images, walked(case, model, Eager(), Likeliest()))
 
 
+@pytest.mark.parametrize(
+    "case",
+    cases(likelihoods=["logistic_mixture"], channels=[3], conditionings=["map"]),
+    ids=str,
+)
+def test_a_walk_asks_its_device_nothing_and_brings_it_nothing(case: Case):
+    """The device without memory refuses to be read and to be mixed with others."""
+    model = case.build((3, 2))
+    uniforms = draw_uniforms([5, 6], model.likelihood, model.image_size).to("meta")
+    images, given = random_images(model, BATCH).to("meta"), (torch.rand(3, 2) < 0.4).to("meta")
+    with torch.no_grad():
+        cond = model.condition(case.cond(model, BATCH))
+    drawn = walk(
+        model.network.to("meta"),
+        model.likelihood,
+        torch.zeros(BATCH, *model.image_shape, device="meta"),
+        Complete(images, given, Draw(uniforms)),
+        cond=None if cond is None else cond.to("meta"),
+        guidance=2.0 if case.variant.name == "gated" else 1.0,
+    )
+    assert drawn.is_meta
+    assert drawn.shape == images.shape
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("case", cases(likelihoods=ORDERED_AND_COUPLED, channels=[3]), ids=str)

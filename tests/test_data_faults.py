@@ -24,11 +24,10 @@ NUM_ROWS = 60
 
 
 def local(folder, cache, **options):
-    usual = {"image_size": [4, 4], "num_workers": 0, "val_fraction": 0.0}
+    usual = {"image_size": [4, 4], "num_workers": 0, "val_fraction": 0.0, "batch_size": 10}
     return HFImageDataModule(
-        str(folder), channels=1, num_levels=256, batch_size=10,
-        cache_dir=str(cache), **{**usual, **options},
-    )  # fmt: skip
+        str(folder), channels=1, num_levels=256, cache_dir=str(cache), **{**usual, **options}
+    )
 
 
 def rows_of(data):
@@ -110,11 +109,23 @@ def test_other_content_or_options_never_find_the_old_cache(tmp_path):
     assert status.st_size != 0
 
 
-def test_a_second_start_decodes_nothing(tmp_path, monkeypatch):
+def test_a_second_start_reads_nothing_but_footers(tmp_path, monkeypatch):
     folder = write_numbered(tmp_path / "data", NUM_ROWS)
-    rows_of(local(folder, tmp_path / "cache"))
-    monkeypatch.setattr("pixelcnn_lit.data.encoded.EncodedSplit.decode", None)
-    assert rows_of(local(folder, tmp_path / "cache")) == list(range(NUM_ROWS))
+    options = {"classes": [3, 1], "batch_size": 24}
+    expected = [row for row in range(NUM_ROWS) if row % 5 in (1, 3)]
+    assert rows_of(local(folder, tmp_path / "cache", **options)) == expected
+    monkeypatch.setattr("pixelcnn_lit.data.rows.ParquetRows.read", None)
+    monkeypatch.setattr("hashlib.file_digest", None)
+    assert rows_of(local(folder, tmp_path / "cache", **options)) == expected
+
+
+def test_classes_without_rows_make_an_empty_split(tmp_path):
+    folder = write_numbered(tmp_path / "data", NUM_ROWS)
+    write_parquet(folder / "test.parquet", [numbered_picture(row) for row in range(5)], 5 * [2])
+    for _ in range(2):
+        data = local(folder, tmp_path / "cache", classes=[3, 1], batch_size=24)
+        assert data.test_dataloader() == []
+        assert len(data.train_dataloader()) == 1
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a disk that is always full")

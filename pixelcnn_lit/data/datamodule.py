@@ -190,7 +190,7 @@ class HFImageDataModule(AbstractImageDataModule):
         if self.path == "digits":
             return self._open_digits(split)
         encoded = self._encoded(split)
-        if encoded is None or len(encoded) == 0:
+        if encoded is None:
             return None
         in_memory = self._in_memory
         if in_memory is None:
@@ -198,6 +198,8 @@ class HFImageDataModule(AbstractImageDataModule):
             in_memory = local or self._streaming is False
         if in_memory:
             return cached_examples(encoded, self._cache_dir, self._num_workers)
+        if len(encoded) == 0:
+            return None
         encoded.check_first()
         return StreamedExamples(encoded, self._num_workers, self._shuffle_buffer)
 

@@ -40,13 +40,16 @@ _DTYPES = {"images": np.dtype(np.uint8), "labels": np.dtype("<i8"), "embeddings"
 _BAR_FROM = 5000  # images: fewer are decoded before a bar could be read
 
 
-def cached_examples(split: EncodedSplit, folder: Path, num_workers: int) -> ArrayExamples:
+def cached_examples(split: EncodedSplit, folder: Path, num_workers: int) -> ArrayExamples | None:
     """The split as arrays, decoded now or at an earlier time.
 
     Args:
         split: what to decode.
         folder: holds all caches.
         num_workers: processes that decode.
+
+    Returns:
+        The arrays, or None if the split holds no rows.
 
     Raises:
         ValueError: if ``folder`` has no room for it or cannot be written.
@@ -55,11 +58,13 @@ def cached_examples(split: EncodedSplit, folder: Path, num_workers: int) -> Arra
         return _found(split, folder, num_workers)
 
 
-def _found(split: EncodedSplit, folder: Path, num_workers: int) -> ArrayExamples:
-    """The arrays of the cache, which is made if it is not there."""
+def _found(split: EncodedSplit, folder: Path, num_workers: int) -> ArrayExamples | None:
+    """The arrays of the cache, which is made if it is not there; found, it costs no reading."""
     cache = folder / _key(split, folder)
     if (examples := _opened(cache)) is not None:
         return examples
+    if len(split) == 0:
+        return None
     folder.mkdir(parents=True, exist_ok=True)
     with _locked(cache.with_suffix(".lock")):
         if (examples := _opened(cache)) is not None:

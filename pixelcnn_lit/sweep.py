@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import importlib.util
+import os
 import subprocess
 import sys
 import warnings
@@ -24,6 +25,7 @@ from rich.console import Console
 from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
 
 from pixelcnn_lit.configuration import end_with_error
+from pixelcnn_lit.messages import one_line
 from pixelcnn_lit.ranking import ranking, save_plot
 from pixelcnn_lit.tracking import logged_in
 from pixelcnn_lit.trial import Trial, Value, run_trial
@@ -96,15 +98,25 @@ def run_online(sweep: Sweep, count: int | None, overrides: list[str]) -> None:
     """Creates the sweep on W&B's server and works on it until it is done.
 
     Raises:
-        ValueError: if nobody is logged in, or the key is none.
+        ValueError: if nobody is logged in, or the server does not take the sweep.
     """
     if not logged_in():
         raise ValueError("W&B: not logged in; `wandb login`, or OFFLINE=1 for a sweep without it")
     command = [*sweep.config["command"], *overrides]  # type: ignore[misc]
-    sweep_id = wandb.sweep({**sweep.config, "command": command}, project="pixelcnn-lit")
+    try:
+        sweep_id = wandb.sweep({**sweep.config, "command": command}, project="pixelcnn-lit")
+    except wandb.Error as error:
+        raise ValueError(
+            f"W&B: the sweep cannot be created ({one_line(error)}); OFFLINE=1 works without it"
+        ) from error
     agent = [sys.executable, "-m", "wandb", "agent", "--project", "pixelcnn-lit", sweep_id]
     limit = ["--count", str(count)] if count else []
-    sys.exit(subprocess.run([*agent[:4], *limit, *agent[4:]], check=False).returncode)
+    # the agent runs what is called python
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    done = subprocess.run(
+        [*agent[:4], *limit, *agent[4:]], env=os.environ | {"PATH": path}, check=False
+    )
+    sys.exit(done.returncode)
 
 
 def run_offline(sweep: Sweep, count: int, folder: Path, overrides: list[str]) -> list[Trial]:

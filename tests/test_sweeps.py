@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import csv
+import os
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+import wandb
 import yaml
+from wandb_server import WandbSweepServer
 
 from pixelcnn_lit.configuration import check, compose_config
 from pixelcnn_lit.ranking import plot, ranked, varied
@@ -105,3 +110,47 @@ def test_an_offline_sweep_ranks_its_trials_and_tells_invalid_from_crashed(
     assert "crashed" not in said.out
     assert "num_hierarchies=9" in said.err
     assert (tmp_path / "out/sweep.png").stat().st_size > 1000
+
+
+@pytest.mark.slow
+def test_a_sweep_on_the_server_runs_its_trials_and_marks_the_invalid_one(tmp_path: Path) -> None:
+    """W&B's agent in a shell whose `python` is not this one."""
+    trials = {"one": {"model.num_filters": 4}, "two": {"model.num_hierarchies": 9}}
+    overrides = [
+        "trainer=cpu", "trainer.max_epochs=1", "trainer.limit_train_batches=2", "test=false",
+        "trainer.limit_val_batches=1", "logger.wandb.upload_best=false",
+    ]  # fmt: skip
+    command = [sys.executable, "-m", "pixelcnn_lit.sweep", "pp_grid", *overrides]
+    with WandbSweepServer(trials) as server:
+        environment = {**os.environ, **server.environment, "PATH": "/usr/bin:/bin"}
+        ended = subprocess.run(
+            command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=200,
+            check=False,
+        )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    assert set(server.runs) == {"one", "two"}
+    assert "invalid" in server.tags  # the second one's
+    [folder] = (tmp_path / "runs/pp-digits").glob("sweep-abc/*")
+    assert folder.name == "one"
+    with (folder / "metrics.csv").open(newline="") as file:
+        [kept] = [row for row in csv.DictReader(file) if row["val/bits_per_dim"]]
+    [sent] = [row for row in server.history if "val/bits_per_dim" in row]
+    assert sent["val/bits_per_dim"] == pytest.approx(float(kept["val/bits_per_dim"]))
+
+
+def test_a_sweep_that_the_server_does_not_take_is_told_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wandb.teardown()
+    monkeypatch.setattr(sys, "argv", ["sweep", "pp_grid"])
+    with WandbSweepServer({}) as server:
+        server.fail("unauthorized")
+        for name, value in server.environment.items():
+            monkeypatch.setenv(name, value)
+        with pytest.raises(SystemExit) as ended:
+            main()
+    wandb.teardown()
+    assert ended.value.code == 2
+    [said] = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")]
+    assert said.startswith("error: W&B: the sweep cannot be created")
+    assert said.endswith("OFFLINE=1 works without it")

@@ -15,6 +15,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Literal
 
+import yaml
+
 KEY = "0123456789" * 4
 Failure = Literal["none", "refuses", "silent", "unauthorized"]
 
@@ -168,6 +170,51 @@ class WandbServer:
     def _manifest(self) -> dict[str, object]:
         url = f"{self.url}/storage/manifest"
         return {"id": "m", "file": {"id": "f", "uploadUrl": url, "uploadHeaders": []}}
+
+
+class WandbSweepServer(WandbServer):
+    """Also hands out the trials of a sweep, one after the other, and then sends the agent home.
+
+    Args:
+        trials: W&B's id of the run and the options of each trial.
+    """
+
+    def __init__(self, trials: dict[str, dict[str, object]]) -> None:
+        super().__init__()
+        self.sweep_config = ""
+        self._trials = {
+            run: {name: {"value": value} for name, value in options.items()}
+            for run, options in trials.items()
+        }
+
+    def answer(self, operation: str, variables: dict[str, object]) -> dict[str, object]:
+        """The data of a GraphQL operation."""
+        match operation:
+            case "UpsertSweep":
+                self.sweep_config = str(variables["config"])
+                owner = {
+                    "id": "p",
+                    "name": "pixelcnn-lit",
+                    "entity": {"id": "e", "name": "someone"},
+                }
+                return {"upsertSweep": {"sweep": {"name": "abc", "project": owner}}}
+            case "SweepWithRuns":
+                sweep = {"id": "abc", "name": "abc", "config": self.sweep_config}
+                return {"project": {"sweep": {**sweep, "runs": {"edges": []}}}}
+            case "CreateAgent":
+                return {"createAgent": {"agent": {"id": "agent"}}}
+            case "Heartbeat":
+                running = json.loads(str(variables["runState"]))
+                commands = [] if running else [self._next_command()]
+                return {"agentHeartbeat": {"agent": {}, "commands": json.dumps(commands)}}
+        return super().answer(operation, variables)
+
+    def _next_command(self) -> dict[str, object]:
+        if not self._trials:
+            return {"type": "exit"}
+        run = next(iter(self._trials))
+        program = yaml.safe_load(self.sweep_config)["program"]
+        return {"type": "run", "run_id": run, "program": program, "args": self._trials.pop(run)}
 
 
 class _Http(ThreadingHTTPServer):

@@ -23,6 +23,7 @@ class FaultyServer(ThreadingHTTPServer):
             "503", "drop" (half of the body, then hung up), "silent" (no answer at all), "stall"
             (half of the body, then nothing), "page" (something else than the file).
         headers: sent along with every file; may be changed while serving.
+        empty_heads: answer that every file is empty when asked for its headers only.
 
     Attributes:
         faults: how many requests were answered how badly.
@@ -37,10 +38,12 @@ class FaultyServer(ThreadingHTTPServer):
         ranges: bool = True,
         fault: Callable[[int], str | None] = lambda number: USUAL.get(number % 11),
         headers: dict[str, str] | None = None,
+        empty_heads: bool = False,
     ) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.folder, self.ranges, self.fault = folder, ranges, fault
         self.headers = {} if headers is None else headers
+        self.empty_heads = empty_heads
         self.faults: Counter[str | None] = Counter()
         self.closing = threading.Event()
         self._count, self._lock = 0, threading.Lock()
@@ -104,6 +107,8 @@ class _Handler(BaseHTTPRequestHandler):
             start, stop = int(asked[1]), int(asked[2] or len(content) - 1) + 1
             status, part = 206, content[start:stop]
             headers["Content-Range"] = f"bytes {start}-{stop - 1}/{len(content)}"
+        if self.server.empty_heads and not body:
+            headers["Content-Length"] = "0"
         self._send(status, part, headers, body, fault)
 
     def _send(

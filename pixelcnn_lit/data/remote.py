@@ -79,10 +79,12 @@ class RemoteFile:
 def _marks(response: ClientResponse) -> dict[str, str]:
     """The marks in an answer; one that the server leaves out says nothing."""
     headers = response.headers
+    if response.status == 206:
+        size = headers.get("Content-Range", "").rpartition("/")[2]
+    else:  # some servers call every file empty when asked for nothing but headers
+        size = headers.get("Content-Length", "") if response.method == "GET" else ""
     marks = {
-        "size": headers.get("Content-Range", "").rpartition("/")[2]
-        if response.status == 206
-        else headers.get("Content-Length", ""),
+        "size": size,
         "ETag": headers.get("ETag", ""),
         # where there is a tag, it alone decides: copies of a file may differ in their times
         "Last-Modified": "" if "ETag" in headers else headers.get("Last-Modified", ""),

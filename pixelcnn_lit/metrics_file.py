@@ -23,6 +23,8 @@ class MetricsFile(Logger):
         self.path = path
         self._columns: list[str] = []
         self._row: dict[str, str] = {}
+        self._is_written = False
+        self._is_last_in_file = False
         if path.exists():
             with path.open(newline="") as file:
                 self._columns = next(csv.reader(file), [])
@@ -51,22 +53,26 @@ class MetricsFile(Logger):
         if not belongs:
             self.save()
             self._row = {"step": str(step)}
+            self._is_last_in_file = False
         self._row |= row
+        self._is_written = False
 
     @rank_zero_only
     def save(self) -> None:
-        """Writes the row begun, if any."""
-        if not self._row:
+        """Writes the row begun, if any; numbers of its step may still follow."""
+        if not self._row or self._is_written:
             return
         missing = [name for name in self._row if name not in self._columns]
-        if missing:
+        if missing or self._is_last_in_file:
             rows = self._read()
+            if self._is_last_in_file:
+                rows = rows[:-1]
             self._columns += missing
             self._write([*rows, self._row])
         else:
             with self.path.open("a", newline="") as file:
                 csv.DictWriter(file, self._columns).writerow(self._row)
-        self._row = {}
+        self._is_written = self._is_last_in_file = True
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
@@ -86,7 +92,8 @@ class MetricsFile(Logger):
         ]
         # the validation after the last step may be repeated: its numbers belong to that row
         if rows and int(rows[-1]["step"]) == step - 1:
-            self._row = {name: value for name, value in rows.pop().items() if value}
+            self._row = {name: value for name, value in rows[-1].items() if value}
+            self._is_written = self._is_last_in_file = True
         self._write(rows)
 
     def _read(self) -> list[dict[str, str]]:

@@ -86,6 +86,23 @@ def test_a_resumed_table_drops_what_will_be_written_again(tmp_path: Path) -> Non
     assert [(row["step"], row["a"]) for row in read(path)] == [("0", "0"), ("1", "1"), ("2", "20")]
 
 
+def test_a_row_that_was_written_takes_up_more_numbers_of_its_step(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    metrics = MetricsFile(path)
+    for step in range(3):
+        metrics.log_metrics({"a": step}, step=step)
+        metrics.save()  # as before a checkpoint
+        metrics.log_metrics({"b": 10 + step}, step=step)
+    metrics.save()
+    resumed = MetricsFile(path)
+    resumed.keep_until(3)
+    resumed.log_metrics({"b": 12}, step=2)  # a validation that is repeated
+    resumed.log_metrics({"c": 7}, step=2)
+    assert [(row["a"], row["b"]) for row in read(path)] == [("0", "10"), ("1", "11"), ("2", "12")]
+    resumed.save()
+    assert [row["c"] for row in read(path)] == ["", "", "7"]
+
+
 @pytest.mark.parametrize(
     ("variable", "mode"),
     [

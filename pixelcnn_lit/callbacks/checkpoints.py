@@ -185,5 +185,7 @@ class Checkpoints(Checkpoint):
         return overdue
 
     def _save_last(self, trainer: Trainer) -> None:
+        for logger in trainer.loggers:
+            logger.save()  # a run that is killed has the numbers up to here
         trainer.save_checkpoint(self.last_path)
         self._last_time = time.monotonic()

@@ -113,3 +113,39 @@ def test_a_two_node_job_survives_its_time_limit_and_the_loss_of_a_node(
     folders = list((tmp_path / "run/wandb").glob("offline-run-*"))
     assert folders
     assert all(folder.name.endswith(f"-{run_id}") for folder in folders)
+
+
+def test_a_warning_during_a_validation_requeues_the_job_at_once(
+    cluster: dict[str, str], tmp_path: Path
+) -> None:
+    """One optimizer step per epoch, and validations of many seconds."""
+
+    def slurm(*command: str) -> str:
+        done = subprocess.run(
+            command, env=cluster, check=True, capture_output=True, text=True, cwd=ROOT
+        )
+        return done.stdout.strip()
+
+    def state() -> str:
+        return slurm("squeue", "--noheader", "--states=all", f"--jobs={job}", "--format=%T")
+
+    output, run_dir = tmp_path / "out.txt", tmp_path / "run"
+    last, metrics = run_dir / "checkpoints/last.ckpt", run_dir / "metrics.csv"
+    job = slurm(
+        "sbatch", "--parsable", "--nodes=2", "--gpus-per-node=1", "--ntasks-per-node=1",
+        f"--output={output}", "slurm/train.sbatch", f"run_dir={run_dir}",
+        "trainer.accelerator=cpu", "trainer.precision=32-true", "trainer.max_epochs=2",
+        "trainer.limit_train_batches=1", "data.batch_size=2", "callbacks.samples=null",
+        "trainer.limit_test_batches=1", "trainer.log_every_n_steps=1", "logger=none",
+    )  # fmt: skip
+    wait_until(last.exists, output)  # it is written before the validation
+    slurm("scancel", "--signal=USR1", job)
+    wait_until(lambda: state() == "PENDING", output)
+    assert "stopped by SIGUSR1 after step 1;" in output.read_text()
+    assert "val/bits_per_dim" not in metrics.read_text()  # it was not waited for
+    slurm("scontrol", "update", f"jobid={job}", "StartTime=now")
+    wait_until(lambda: state() in ("COMPLETED", "FAILED", "CANCELLED"), output)
+    assert state() == "COMPLETED", output.read_text()
+    with metrics.open(newline="") as file:
+        steps = [row["step"] for row in csv.DictReader(file) if row["val/bits_per_dim"]]
+    assert steps == ["0", "1"]

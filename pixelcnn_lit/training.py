@@ -17,16 +17,18 @@ from typing import NoReturn, cast
 import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from lightning import Callback, LightningDataModule, Trainer, seed_everything
+from lightning import Callback, Trainer, seed_everything
 from lightning.pytorch.callbacks import ProgressBar
 from omegaconf import DictConfig, OmegaConf
 
 from pixelcnn_lit import configuration
 from pixelcnn_lit.callbacks import Checkpoints, Interrupted, Throughput
 from pixelcnn_lit.checkpoints import check_same_model, global_step, remove_unfinished
+from pixelcnn_lit.data.abstract import AbstractImageDataModule
 from pixelcnn_lit.messages import say
 from pixelcnn_lit.metrics_file import MetricsFile
 from pixelcnn_lit.models import AbstractLitModel
+from pixelcnn_lit.run_data import check_suits
 from pixelcnn_lit.run_folder import checkpoint_to_resume, open_run_dir
 from pixelcnn_lit.run_options import RunOptions
 from pixelcnn_lit.slurm import requeue_slurm_job
@@ -38,7 +40,7 @@ from pixelcnn_lit.tracking import WandbTracker
 class Parts:
     """What a run is put together from."""
 
-    data: LightningDataModule
+    data: AbstractImageDataModule
     model: AbstractLitModel
     trainer: Trainer
     checkpoints: Checkpoints
@@ -122,8 +124,9 @@ def _prepare_process(options: RunOptions) -> None:
 
 
 def _build(config: DictConfig, run_dir: Path) -> Parts:
-    data = cast(LightningDataModule, configuration.build(config, "data"))
+    data = cast(AbstractImageDataModule, configuration.build(config, "data"))
     model = cast(AbstractLitModel, configuration.build(config, "model"))
+    check_suits(model, data)
     callbacks = [
         cast(Callback, configuration.build(config, f"callbacks.{name}"))
         for name, node in config.callbacks.items()

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 from lightning import LightningDataModule, Trainer
-from torch.optim import SGD
+from torch.optim import SGD, Adam
 from torch.utils.data import DataLoader
 from variants import VARIANTS, Options, case_of, cases, random_images
 
+from pixelcnn_lit.images import rescale
 from pixelcnn_lit.models import (
     AbstractLitModel,
     LitGatedPixelCNN,
@@ -20,6 +21,7 @@ from pixelcnn_lit.models import (
     LitPixelCNNAutoencoder,
     LitPixelCNNPP,
 )
+from pixelcnn_lit.networks.weight_norm import initialise
 
 
 def pp(**options: object) -> LitPixelCNNPP:
@@ -163,6 +165,8 @@ ASKED_WRONGLY = [
     ({"cond": torch.tensor([0, 3])}, "cond: labels [3]: allowed are 0 … 2"),
     ({"cond": torch.tensor([-1, 0])}, "cond: labels [-1]: allowed are 0 … 2"),
     ({"cond": torch.tensor([0])}, "cond: (1,) labels for 2 images"),
+    ({"cond": [0, 1]}, "cond=[0, 1]: a tensor is needed"),
+    ({"cond": torch.tensor([[0.0, 1.0, 0.0], [torch.nan, 0.0, 0.0]])}, "cond: holds values that"),
     ({"cond": torch.zeros(2, 4)}, "cond of shape (2, 4): allowed is (2, 3)"),
     ({"cond": None}, "cond: this model was trained with labels only"),
     ({"temperature": 0.0}, "temperature=0.0: above 0"),
@@ -212,3 +216,50 @@ def test_a_negative_number_of_samples_is_refused_and_none_are_none():
     with pytest.raises(ValueError, match="num_images=-1: at least 0"):
         model.sample(-1)
     assert model.sample(0).shape == (0, 3, 4, 4)
+
+
+def test_guidance_without_a_condition_is_refused():
+    model = LitGatedPixelCNN(1, 4, [3, 3], num_classes=2, label_dropout=0.1, num_layers=1)
+    with pytest.raises(ValueError, match=r"guidance=3.0: needs a cond"):
+        model.sample(2, guidance=3.0)
+
+
+def test_floats_are_no_levels():
+    with pytest.raises(ValueError, match=r"images of torch.float32: this model takes levels"):
+        pp().log_prob(torch.rand(2, 1, 8, 8))
+
+
+@pytest.mark.parametrize("variant", ["gated", "pp"])
+def test_a_model_in_double_precision_is_exact_to_double_precision(variant: str):
+    model = case_of(variant).build((4, 5))
+    images = random_images(model, 3)
+    with torch.no_grad():
+        single = model.log_prob(images)
+        double = model.double().log_prob(images)
+    assert double.dtype == torch.float64
+    torch.testing.assert_close(double.float(), single, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore:You defined a `validation_step` but")
+def test_plain_loaders_need_a_model_that_is_not_initialised_from_data():
+    loader = DataLoader([{"image": torch.zeros(1, 8, 8, dtype=torch.uint8)}])
+    trainer = Trainer(accelerator="cpu", max_steps=1, logger=False, enable_checkpointing=False)
+    with pytest.raises(ValueError, match="data_init=True: needs a data module with first_batch"):
+        trainer.fit(pp(), loader)
+
+
+@pytest.mark.parametrize("size", [[1, 1], [1, 8], [8, 1]])
+def test_training_on_lines_of_pixels_does_not_explode(size: list[int]):
+    torch.manual_seed(0)
+    model = pp(image_size=size, num_hierarchies=1)
+    images = torch.randint(17, (32, 1, *size), dtype=torch.uint8)
+    initialise(model.network, rescale(images, 17))
+    optimizer = Adam(model.parameters(), lr=1e-3)
+    losses = []
+    for _ in range(10):
+        loss = -model.log_prob(torch.randint(17, (32, 1, *size), dtype=torch.uint8)).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert max(losses) < 1.1 * losses[0]

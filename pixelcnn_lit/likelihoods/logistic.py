@@ -58,7 +58,7 @@ def logistic_log_prob(levels: Tensor, loc: Tensor, log_scale: Tensor, num_levels
     """
     half_bin = 1 / (num_levels - 1)
     inverse_scale = torch.exp(-log_scale)
-    centered = rescale(levels, num_levels) - loc
+    centered = rescale(levels.to(loc.dtype), num_levels) - loc
     below_upper_edge = F.logsigmoid((centered + half_bin) * inverse_scale)  # log σ(a)
     above_lower_edge = F.logsigmoid((half_bin - centered) * inverse_scale)  # log σ(−b)
     overlap = log1mexp(math.log(2 * half_bin) - log_scale)

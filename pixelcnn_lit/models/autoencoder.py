@@ -9,7 +9,6 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from pixelcnn_lit.images import rescale
 from pixelcnn_lit.layers.activations import ResnetActivation
 from pixelcnn_lit.models.base import AbstractLitModel
 from pixelcnn_lit.models.parts import (
@@ -153,7 +152,7 @@ class LitPixelCNNAutoencoder(AbstractLitModel):
         Returns:
             Floats (B, latent_dim) on the model's device.
         """
-        x = rescale(images.to(self.device), self.likelihood.num_levels)
+        x = self._rescale(images.to(self.device))
         with self._evaluating():
             codes = self.condition(None, x)
         assert codes is not None

@@ -8,7 +8,7 @@ import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
-from pixelcnn_lit.images import Batch, rescale
+from pixelcnn_lit.images import Batch
 from pixelcnn_lit.likelihoods import AbstractLikelihood
 from pixelcnn_lit.metrics import BitsPerDim, NatsPerDim, bits_per_dim, nats_per_dim
 from pixelcnn_lit.models.generative import AbstractGenerativeModel
@@ -80,7 +80,13 @@ class AbstractLitModel(AbstractGenerativeModel):
             data = self.trainer.datamodule  # type: ignore[attr-defined]
             self.class_names = getattr(data, "class_names", None)  # not all data have names
         if stage == "fit" and self.data_init and self.trainer.ckpt_path is None:
-            self.initialise(self.trainer.datamodule.first_batch())  # type: ignore[attr-defined]
+            data = self.trainer.datamodule  # type: ignore[attr-defined]
+            if not hasattr(data, "first_batch"):
+                raise ValueError(
+                    "data_init=True: needs a data module with first_batch(), as those in"
+                    " pixelcnn_lit.data; with others build the model with data_init=False"
+                )
+            self.initialise(data.first_batch())
 
     @torch.no_grad()
     def initialise(self, batch: Batch) -> None:
@@ -90,7 +96,7 @@ class AbstractLitModel(AbstractGenerativeModel):
         images = batch["image"].to(device)
         value = self._batch_cond(batch)
         with self._evaluating():
-            x = rescale(images, self.likelihood.num_levels)
+            x = self._rescale(images)
             cond = self._network_cond(None if value is None else value.to(device), len(images), x)
             initialise(self.network, x, cond)
         self.to(home)

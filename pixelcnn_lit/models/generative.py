@@ -17,6 +17,8 @@ from pixelcnn_lit.likelihoods import AbstractLikelihood
 from pixelcnn_lit.networks.base import AbstractNetwork
 from pixelcnn_lit.networks.conditions import AbstractCondition, mix
 
+MOST_LEVELS = 256
+
 
 class AbstractGenerativeModel(LightningModule, ABC):
     """A network, a likelihood and a condition: levels to nats, and the way back.
@@ -44,6 +46,13 @@ class AbstractGenerativeModel(LightningModule, ABC):
         self.likelihood = likelihood
         self.condition = condition
         height, width = image_size
+        for size in (height, width):
+            if not isinstance(size, int) or size < 1:
+                raise ValueError(f"image_size={[height, width]}: two whole numbers, at least 1")
+        if likelihood.num_levels > MOST_LEVELS:
+            raise ValueError(
+                f"num_levels={likelihood.num_levels}: at most {MOST_LEVELS}, images are uint8"
+            )
         self.image_size = (height, width)
 
     @property
@@ -74,7 +83,7 @@ class AbstractGenerativeModel(LightningModule, ABC):
         """
         self._check_images(images)
         if cond is not None or not self.condition.reads_images:
-            self.condition.check(cond, len(images))
+            self._check_cond(cond, len(images))
         return self._log_prob(images, cond)
 
     @torch.no_grad()
@@ -152,7 +161,7 @@ class AbstractGenerativeModel(LightningModule, ABC):
 
         Arguments are checked at once, before the first batch is asked for.
         """
-        self.condition.check(cond, num_images)
+        self._check_cond(cond, num_images)
         request = sampling.Request(
             self.likelihood,
             self.image_size,
@@ -166,6 +175,8 @@ class AbstractGenerativeModel(LightningModule, ABC):
         )
         if guidance != 1 and not self.condition.label_dropout:
             raise ValueError(f"guidance={guidance}: needs a model trained with label_dropout > 0")
+        if guidance != 1 and cond is None:
+            raise ValueError(f"guidance={guidance}: needs a cond to be guided to")
         return self._batches(request, cond, batch_size, cached, on_row)
 
     @torch.no_grad()
@@ -200,7 +211,9 @@ class AbstractGenerativeModel(LightningModule, ABC):
         """
         ends = []
         for end in (first, second):
-            self.condition.check(end, len(first))
+            if end is None:
+                raise ValueError("first and second: conditions are needed")
+            self._check_cond(end, len(first))
             with self._evaluating():
                 ends.append(self._network_cond(end.to(self.device), len(first)))
         seed = int(torch.randint(2**62, (), generator=generator))
@@ -241,8 +254,8 @@ class AbstractGenerativeModel(LightningModule, ABC):
         """The cond of the network; zeros stand for no label."""
         cond = self.condition(value, x)
         if cond is None and self.condition.cond_channels:
-            return torch.zeros(num_images, self.condition.cond_channels, device=self.device)
-        return cond
+            cond = torch.zeros(num_images, self.condition.cond_channels, device=self.device)
+        return None if cond is None else cond.to(self._weights_dtype)
 
     def on_save_checkpoint(self, checkpoint: dict[str, object]) -> None:
         """Say which class reads the file again, and what its labels are called."""
@@ -255,11 +268,26 @@ class AbstractGenerativeModel(LightningModule, ABC):
 
     def _log_prob(self, images: Tensor, cond: Tensor | None) -> Tensor:
         """``log_prob`` of a batch the data module has checked: nothing waits for the device."""
-        x = rescale(images, self.likelihood.num_levels)
+        x = self._rescale(images)
         pixels = self.likelihood(self.network(x, self._network_cond(cond, len(images), x)))
         return pixels.log_prob(images.movedim(1, -1)).sum((1, 2))
 
+    @property
+    def _weights_dtype(self) -> torch.dtype:
+        return next(self.network.parameters()).dtype
+
+    def _rescale(self, images: Tensor) -> Tensor:
+        """Levels as the network takes them."""
+        return rescale(images.to(self._weights_dtype), self.likelihood.num_levels)
+
+    def _check_cond(self, cond: Tensor | None, num_images: int) -> None:
+        if cond is not None and not isinstance(cond, Tensor):
+            raise ValueError(f"cond={cond}: a tensor is needed")
+        self.condition.check(cond, num_images)
+
     def _check_images(self, images: Tensor) -> None:
+        if images.is_floating_point():
+            raise ValueError(f"images of {images.dtype}: this model takes levels, uint8")
         if images.shape[1:] != self.image_shape:
             wanted = ("B", *self.image_shape)
             raise ValueError(f"images of shape {tuple(images.shape)}: this model takes {wanted}")

@@ -86,6 +86,8 @@ def make_condition(
     for name, value in [("num_classes", num_classes), ("embedding_dim", embedding_dim)]:
         if value is not None and value < 1:
             raise ValueError(f"{name}={value}: at least 1, or null for none")
+    if label_dropout and num_classes is None and embedding_dim is None:
+        raise ValueError(f"label_dropout={label_dropout}: needs num_classes or embedding_dim")
     if num_classes is not None:
         return LabelCondition(num_classes, label_dropout)
     if embedding_dim is not None:

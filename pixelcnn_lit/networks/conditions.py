@@ -82,7 +82,7 @@ class LabelCondition(AbstractCondition):
                 )
             return
         if value.is_floating_point():
-            _check_shape(value, num_images, self.cond_channels, maps=False)
+            _check_floats(value, num_images, self.cond_channels, maps=False)
             return
         if value.shape != (num_images,):
             raise ValueError(f"cond: {tuple(value.shape)} labels for {num_images} images")
@@ -120,7 +120,7 @@ class EmbeddingCondition(AbstractCondition):
                     f"cond: this model needs an embedding per image, of size {self.cond_channels}"
                 )
             return
-        _check_shape(value, num_images, self.cond_channels, maps=True)
+        _check_floats(value, num_images, self.cond_channels, maps=True)
 
     def forward(self, value: Tensor | None, x: Tensor | None = None) -> Tensor | None:
         """(B, D) or (B, D, H, W), as it is."""
@@ -148,7 +148,7 @@ class CodeCondition(AbstractCondition):
                 f"cond: this model decodes codes of size {self.cond_channels}: give "
                 "model.encode(images), or codes of your own"
             )
-        _check_shape(value, num_images, self.cond_channels, maps=False)
+        _check_floats(value, num_images, self.cond_channels, maps=False)
 
     def forward(self, value: Tensor | None, x: Tensor | None = None) -> Tensor | None:
         """(B, latent_dim): as given, or of the images."""
@@ -187,8 +187,10 @@ def mix(first: Tensor, second: Tensor, num_steps: int) -> Tensor:
     return torch.lerp(first, second, shares)
 
 
-def _check_shape(value: Tensor, num_images: int, size: int, *, maps: bool) -> None:
+def _check_floats(value: Tensor, num_images: int, size: int, *, maps: bool) -> None:
     shape = tuple(value.shape)
     if shape[:2] != (num_images, size) or not (value.ndim == 2 or (maps and value.ndim == 4)):
         allowed = f"({num_images}, {size})" + (f" or ({num_images}, {size}, H, W)" if maps else "")
         raise ValueError(f"cond of shape {shape}: allowed is {allowed}")
+    if not value.isfinite().all():
+        raise ValueError("cond: holds values that are not finite")

@@ -13,6 +13,10 @@ from torch.nn.utils.parametrizations import weight_norm
 from pixelcnn_lit.layers.causal import AbstractConv2d
 from pixelcnn_lit.layers.resample import Upsample
 
+LEAST_DEVIATION = 1e-3
+"""A channel that varies less over the first batch, as one that sees only padding does, keeps its
+scale: its noise, brought to the wanted deviation, would explode with the first other image."""
+
 
 def normed_layers(network: nn.Module) -> list[AbstractConv2d | Upsample]:
     """The convolutions of a network, those that carry a norm and a bias."""
@@ -38,8 +42,9 @@ def initialise(network: nn.Module, x: Tensor, cond: Tensor | None = None) -> Non
 
     def rescale(layer: AbstractConv2d | Upsample, _: object, output: Tensor) -> Tensor:
         mean = output.mean((0, 2, 3))
-        deviation = (output.var((0, 2, 3), correction=0) + 1e-10).sqrt()
-        scale = layer.init_deviation / deviation
+        deviation = output.std((0, 2, 3), correction=0)
+        varies = deviation > LEAST_DEVIATION
+        scale = torch.where(varies, layer.init_deviation / deviation, 1.0)
         _scale_output(layer, scale)
         layer.bias.copy_((layer.bias - mean) * scale)
         return (output - mean[:, None, None]) * scale[:, None, None]

@@ -147,11 +147,14 @@ class Checkpoints(Checkpoint):
         value = float(trainer.callback_metrics[self.monitor])
         if value < self.best:
             self.best = value
+            # Lightning counts a step after its validation, for the numbers in the logs; a resumed
+            # run that does not come by here again has to find it counted
+            loop = trainer.fit_loop.epoch_loop
+            counted = loop._batches_that_stepped
+            if not self._is_repeatable(trainer) and not loop._should_accumulate():
+                loop._batches_that_stepped += 1
             trainer.save_checkpoint(self.best_path)
-            if not self._is_repeatable(trainer) and trainer.is_global_zero:
-                # the newer one is resumed, and only the last knows where the epoch goes on
-                later = self.best_path.stat().st_mtime_ns + 10**9
-                os.utime(self.last_path, ns=(later, later))
+            loop._batches_that_stepped = counted
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Saves after an epoch, unless it was cut short: its other batches would be lost."""

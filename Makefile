@@ -57,6 +57,8 @@ smoke: $(INSTALLED) ## A tiny run from start to end, under a minute
 
 train: $(INSTALLED) ## VARIANT=pp|gated|pixelcnn|autoencoder DATA=digits|… SIZE=small|paper EXPERIMENT=… ARGS="…"
 ifdef EXPERIMENT
+	$(foreach name,VARIANT DATA SIZE,$(if $(filter command,$(origin $(name))),\
+	  $(error EXPERIMENT=$(EXPERIMENT) says what $(name) is; leave $(name)=$($(name)) out, or use ARGS)))
 	$(PYTHON) -m pixelcnn_lit.train experiment=$(EXPERIMENT) $(ARGS)
 else
 	$(PYTHON) -m pixelcnn_lit.train model=$(VARIANT) data=$(DATA) size=$(SIZE) $(ARGS)

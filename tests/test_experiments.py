@@ -102,14 +102,15 @@ def test_an_experiment_begins_with_its_command_the_published_number_and_ours(nam
 def test_an_experiment_is_a_record_that_does_not_lean_on_defaults(name):
     record = OmegaConf.load(FOLDER / f"{name}.yaml")
     groups = {key for entry in record.defaults for key in entry}
-    assert {"override /data", "override /model", "override /size"} <= groups
+    needed = {"override /data", "override /model", "override /model/scheduler", "override /size"}
+    assert needed <= groups
     assert {"override /size": "paper"} in record.defaults
     for key in (
         "data.batch_size",
         "model.likelihood",
         "model.optimizer._target_",
         "model.optimizer.lr",
-        "model.scheduler.decay",
+        "model.scheduler.num_warmup_steps",
         "trainer.max_epochs",
         "trainer.precision",
     ):
@@ -121,6 +122,18 @@ def test_an_experiment_is_a_record_that_does_not_lean_on_defaults(name):
     given = {key for key in model if key.startswith("num_") and model[key] is not None}
     mixes = {"num_logistic_mix"} if "logistic" not in model.likelihood else set()
     assert given - {"num_levels"} - mixes <= stated
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_an_experiment_takes_another_schedule(name):
+    config = compose(name, "model/scheduler=cosine", "trainer.max_steps=10")
+    configuration.check(config, RunOptions)
+    assert config.model.scheduler._target_.endswith("cosine")
+
+
+def test_a_size_beside_an_experiment_is_refused():
+    with pytest.raises(ValueError, match=r"^size=small: experiment=cifar10_pp sets every size"):
+        compose("cifar10_pp", "size=small")
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)

@@ -28,11 +28,22 @@ def compose_config(config_name: str, overrides: list[str]) -> DictConfig:
         raise ValueError(
             f"{CONF_DIR}: not there; the commands work from a checkout (pip install -e .)"
         )
+    _check_groups(overrides)
     register_resolvers()
     try:
         return _compose(config_name, overrides)
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise ValueError(_explain(error, config_name, overrides)) from error
+
+
+def _check_groups(overrides: list[str]) -> None:
+    """A recipe would win over a size without a word."""
+    chosen = dict(o.split("=", 1) for o in overrides if "=" in o)
+    if "size" in chosen and chosen.get("experiment", "null") != "null":
+        raise ValueError(
+            f"size={chosen['size']}: experiment={chosen['experiment']} sets every size; leave one"
+            " of them out, or override single options (model.num_filters=32)"
+        )
 
 
 def _compose(config_name: str, overrides: list[str]) -> DictConfig:

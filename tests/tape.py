@@ -16,6 +16,7 @@ WAITING = (
     "_local_scalar_dense",  # tensor.item(), float(tensor), if tensor
     "equal",
     "is_nonzero",
+    "item",
     "lift_fresh",  # torch.tensor([…]), which a GPU must have copied from the host
     "masked_select",
     "nonzero",  # also x[mask]

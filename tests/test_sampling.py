@@ -32,6 +32,14 @@ def test_a_hook_sees_the_image_grow_row_by_row(model: AbstractLitModel):
         assert not so_far[:, :, row:].any()
 
 
+def test_what_a_walk_and_its_hook_return_are_ordinary_tensors(model: AbstractLitModel):
+    seen: list[Tensor] = []
+    images = model.sample(2, on_row=lambda images, row: seen.append(images.float()))
+    for tensor in (images, *seen):
+        assert not tensor.is_inference()
+    (seen[-1] * torch.ones((), requires_grad=True)).sum().backward()
+
+
 def test_every_image_has_random_numbers_of_its_own():
     likelihood = Softmax(3, 4)
     uniforms = draw_uniforms([7, 8, 7], likelihood, (4, 5))

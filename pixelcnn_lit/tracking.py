@@ -8,7 +8,6 @@ import secrets
 from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
 
 import wandb
 from lightning.fabric.utilities.rank_zero import rank_zero_only
@@ -17,8 +16,7 @@ from torch import Tensor
 from wandb.sdk.wandb_run import Run
 
 from pixelcnn_lit.messages import one_line, say
-
-Mode = Literal["online", "offline", "disabled"]
+from pixelcnn_lit.wandb_mode import Mode, choose_mode
 
 
 class WandbTracker(Logger):
@@ -268,46 +266,6 @@ def report_invalid_trial(message: str) -> None:
         run.finish(exit_code=0)
     except Exception as error:  # as everywhere here: it is said and goes no further
         say(f"W&B: not told, {one_line(error)}")
-
-
-def choose_mode() -> Mode:
-    """WANDB_MODE if set; else online if logged in; else offline.
-
-    Raises:
-        ValueError: if WANDB_MODE is none of W&B's modes.
-    """
-    mode = os.environ.get("WANDB_MODE")
-    match mode:
-        case "online" | "offline" | "disabled":
-            return mode
-        case "dryrun":  # W&B's old names
-            return "offline"
-        case "run":
-            return "online"
-        case None | "":
-            pass
-        case _:
-            raise ValueError(f"WANDB_MODE={mode}: must be online, offline or disabled")
-    try:
-        if logged_in():
-            return "online"
-    except ValueError as error:
-        say(f"{error}; kept offline (WANDB_MODE=disabled for none)")
-        return "offline"
-    say("W&B: not logged in, kept offline (`wandb login`; WANDB_MODE=disabled for none)")
-    return "offline"
-
-
-def logged_in() -> bool:
-    """Whether there is a key for W&B's server; the server is not asked if it is right.
-
-    Raises:
-        ValueError: if what is there cannot be a key.
-    """
-    try:
-        return wandb.login(prompt=False, verify=False)
-    except wandb.Error as error:
-        raise ValueError(f"W&B: {one_line(error)}") from error
 
 
 def run_id(run_dir: Path) -> str:

@@ -13,8 +13,8 @@ FLOORS = [
     {"likelihoods", "networks"},
     {"sampling", "coding", "metrics"},
     {"models", "data", "messages", "metrics_file", "checkpoints", "slurm"},
-    {"callbacks", "tracking"},
-    {"configuration", "run_folder", "run_options", "summary", "trial"},
+    {"callbacks", "wandb_mode"},
+    {"configuration", "run_folder", "run_options", "summary", "tracking", "trial"},
     {"ranking"},
     # above: training and the commands that people type
 ]

@@ -15,9 +15,10 @@ import torch
 
 from pixelcnn_lit.configuration import compose_config
 from pixelcnn_lit.metrics_file import MetricsFile
-from pixelcnn_lit.tracking import WandbTracker, choose_mode, run_id
+from pixelcnn_lit.tracking import WandbTracker, run_id
 from pixelcnn_lit.train import train as train_command
 from pixelcnn_lit.training import train
+from pixelcnn_lit.wandb_mode import choose_mode
 
 TINY = [
     "trainer=cpu",

@@ -45,6 +45,9 @@ REPLAYED = select("graphs", "replayed and pp and map")
 SPLIT = select("laws_sampling", "split")
 GRADIENT = select("laws_training", "gradient and gated")
 INITIALISED = select("laws_training", "initialised")
+PAPER_PIXELCNN = select("reference_networks", "pixelcnn")
+PAPER_GATED = select("reference_networks", "gated")
+PAPER_PP = select("reference_networks", "says and pp")
 BITS = select("laws_training", "as_many_bits")
 CONSTANTS = select("likelihoods", "60_digit")
 JOINT = select("likelihoods", "rounded_earlier or share_one")
@@ -401,6 +404,148 @@ MUTANTS = [
         "        except RuntimeError as error:\n",
         "        except RuntimeError as error:\n            work()\n",
         select("graphs", "fails and gated"),
+    ),
+    Mutant(
+        "wrong skip of the encoder for a block of the decoder",
+        "networks/streams.py",
+        "            skip = skips.pop()\n",
+        "            skip = skips.pop(0)\n",
+        PAPER_PP,
+    ),
+    Mutant(
+        "no residual connection (PixelCNN)",
+        "networks/pixelcnn.py",
+        "return x + (_run(self.widen, hidden, walk) if self.widen else hidden)",
+        "return 0 * x + (_run(self.widen, hidden, walk) if self.widen else hidden)",
+        PAPER_PIXELCNN,
+    ),
+    Mutant(
+        "no residual connection in any layer (Gated)",
+        "networks/gated_pixelcnn.py",
+        "return x + stream if self.residual else stream",
+        "return stream",
+        PAPER_GATED,
+    ),
+    Mutant(
+        "no residual connection (PixelCNN++)",
+        "networks/streams.py",
+        "return x + value * torch.sigmoid(gate)",
+        "return value * torch.sigmoid(gate)",
+        PAPER_PP,
+    ),
+    Mutant(
+        "tanh and sigmoid of the gate swapped",
+        "networks/gated_pixelcnn.py",
+        "return torch.tanh(value) * torch.sigmoid(opening)",
+        "return torch.sigmoid(value) * torch.tanh(opening)",
+        PAPER_GATED,
+    ),
+    Mutant(
+        "link taken after the gate instead of before",
+        "networks/gated_pixelcnn.py",
+        "return gate(wide), self.link(wide, walk)",
+        "return gate(wide), self.link(gate(wide).repeat(1, 2, *[1] * (wide.ndim - 2)), walk)",
+        PAPER_GATED,
+    ),
+    Mutant(
+        "half the dropout",
+        "networks/streams.py",
+        "nn.Dropout(dropout)",
+        "nn.Dropout(dropout / 2)",
+        select("reference_networks", "dropout"),
+    ),
+    Mutant(
+        "dropout after the second convolution",
+        "networks/streams.py",
+        "hidden = self.conv_out(self.dropout(self.activation(hidden)), walk)",
+        "hidden = self.dropout(self.conv_out(self.activation(hidden), walk))",
+        select("reference_networks", "dropout"),
+    ),
+    Mutant(
+        "no activation before the parameters (PixelCNN++)",
+        "networks/heads.py",
+        "return self.out(F.elu(ul), walk)",
+        "return self.out(ul, walk)",
+        PAPER_PP,
+    ),
+    Mutant(
+        "no channel of ones (PixelCNN++)",
+        "networks/pixelcnn_pp.py",
+        "torch.ones_like(x[:, :1])",
+        "torch.zeros_like(x[:, :1])",
+        PAPER_PP,
+    ),
+    Mutant(
+        "map of the condition subsampled on coarser levels",
+        "networks/base.py",
+        "levels.append(F.avg_pool2d(levels[-1], 2))",
+        "levels.append(levels[-1][..., ::2, ::2])",
+        PAPER_PP,
+    ),
+    Mutant(
+        "small initialisation of the wrong convolution of a block",
+        "networks/streams.py",
+        "self.conv_out.init_deviation",
+        "self.conv_in.init_deviation",
+        INITIALISED,
+    ),
+    Mutant(
+        "directions of normed weights ten times too long",
+        "networks/pixelcnn_pp.py",
+        "nn.init.normal_(layer.weight, std=0.05)",
+        "nn.init.normal_(layer.weight, std=0.5)",
+        select("laws_training", "directions"),
+    ),
+    Mutant(
+        "labels off by one",
+        "networks/conditions.py",
+        "F.one_hot(value.long(), self.cond_channels)",
+        "F.one_hot(value.long(), self.cond_channels).roll(1, 1)",
+        select("conditions", "one_hot"),
+    ),
+    Mutant(
+        "encoder that does not look at the image",
+        "networks/encoder.py",
+        "return self.code(self.layers(x).flatten(1))",
+        "return self.code(self.layers(0 * x).flatten(1))",
+        select("autoencoder", "sees_every_pixel"),
+    ),
+    Mutant(
+        "loss in nats",
+        "models/base.py",
+        "loss = bits_per_dim(log_prob, self.num_dims).mean()",
+        "loss = nats_per_dim(log_prob, self.num_dims).mean()",
+        select("laws_training", "descends"),
+    ),
+    Mutant(
+        "bits/dim: a short batch weighs as much as a whole one",
+        "metrics.py",
+        "        self.log_prob += log_prob.detach().double().sum()\n"
+        "        self.num_dims += num_dims * log_prob.numel()",
+        "        self.log_prob += log_prob.detach().double().mean()\n"
+        "        self.num_dims += num_dims",
+        select("metrics", "short_last_batch"),
+    ),
+    Mutant(
+        "evaluated without the condition",
+        "evaluate.py",
+        "yield model.log_prob(images, cond).cpu()",
+        "yield model.log_prob(images, cond if cond is None else cond * 0).cpu()",
+        select("evaluate", "in_one_batch"),
+    ),
+    Mutant(
+        "guidance: mean instead of sum over the colours",
+        "likelihoods/guided.py",
+        "return torch.cat(chosen, -1).sum(-1)",
+        "return torch.cat(chosen, -1).mean(-1)",
+        select("guided_pixels"),
+    ),
+    Mutant(
+        "guidance: parameters beyond the first position not read",
+        "likelihoods/guided.py",
+        ".long().expand(*log_probs.shape[:-1], 1)",
+        ".long()",
+        select("guided_pixels"),
     ),
     Mutant(
         "walk: a margin too narrow for the kernel",

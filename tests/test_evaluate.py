@@ -27,6 +27,8 @@ def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     open_run_dir(run_dir, compose_config("train", ["trainer=cpu", f"run_dir={run_dir}"]))
     torch.manual_seed(0)
     model = LitPixelCNN(**DIGITS, num_filters=4, num_layers=1, num_hidden=4)
+    for parameter in model.parameters():  # an untrained model hardly reads its label
+        torch.nn.init.normal_(parameter, std=0.8)
     trainer = Trainer(accelerator="cpu", logger=False, barebones=True)
     trainer.strategy.connect(model)
     trainer.save_checkpoint(run_dir / "checkpoints" / "best.ckpt", weights_only=True)
@@ -56,6 +58,8 @@ def test_bits_per_dim_are_those_of_all_images_in_one_batch(measure, run_dir):
     [batch] = data.test_dataloader()
     with torch.no_grad():
         log_prob = load_model(run_dir).log_prob(batch["image"], batch["label"]).double()
+        of_others = load_model(run_dir).log_prob(batch["image"], (batch["label"] + 1) % 10)
+    assert (log_prob - of_others).abs().mean() > 1  # the labels matter
     bits = -log_prob.mean().item() / (64 * math.log(2))
     error = log_prob.std().item() / math.sqrt(180) / (64 * math.log(2))
     printed = measure("data=digits", "data.batch_size=50")  # 180 is no multiple

@@ -94,7 +94,9 @@ def test_nothing_but_the_past_moves_the_parameters_under_any_option(name: str, o
     assert slopes[~past(model, positions, model.image_shape)].max() == 0
 
 
-@pytest.mark.parametrize("case", cases(likelihoods=BOTH_ORDERS, conditionings=["none"]), ids=str)
+@pytest.mark.parametrize(
+    "case", cases(likelihoods=BOTH_ORDERS, conditionings=["none", "label"]), ids=str
+)
 def test_the_whole_past_is_seen_but_for_the_blind_spot(case: Case):
     size = (9, 8)
     model = case.build(size, **case.variant.deep)

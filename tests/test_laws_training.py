@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from lightning import Trainer
+from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
+from torch.optim import SGD
+from torch.utils.data import DataLoader
 from variants import Case, case_of, cases, random_images
 
 from pixelcnn_lit.layers import Output
@@ -37,6 +40,40 @@ def test_every_parameter_gets_a_gradient(case: Case):
         if parameter.grad is None or not parameter.grad.abs().sum() > 0
     ]
     assert missed == []
+
+
+class Losses(Callback):
+    """What training descends on, step by step."""
+
+    def __init__(self) -> None:
+        self.seen: list[Tensor] = []
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: dict, batch: dict, index: int
+    ) -> None:
+        self.seen.append(outputs["loss"])
+
+
+@pytest.mark.filterwarnings("ignore:.*does not have many workers")
+@pytest.mark.filterwarnings("ignore:You defined a `validation_step` but")
+@pytest.mark.parametrize("case", [case_of("gated"), case_of("autoencoder")], ids=str)
+def test_training_descends_on_bits_per_dim(case: Case, tmp_path: Path):
+    model = case.build((6, 7), optimizer=lambda parameters: SGD(parameters, lr=0.0)).train()
+    images, losses = random_images(model, 5), Losses()
+    Trainer(
+        accelerator="cpu",
+        max_steps=1,
+        logger=False,
+        callbacks=[losses],
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=tmp_path,
+    ).fit(model, DataLoader([{"image": images}], batch_size=None))
+    with torch.no_grad():
+        bits = -model.log_prob(images).mean() / (3 * 6 * 7 * math.log(2))
+    torch.testing.assert_close(losses.seen, [bits])
+    assert 1 < bits < 8  # 4 levels: 2 bits for who knows nothing
 
 
 @pytest.mark.parametrize("case", EVERY_LIKELIHOOD, ids=str)
@@ -102,9 +139,20 @@ def test_initialised_layers_put_out_mean_0_and_the_wanted_deviation(
     with torch.no_grad():
         network(x)
     assert outputs.keys() == set(layers)
+    seconds = {part for name, part in network.named_modules() if name.endswith("conv_out")}
     for layer in layers:
         mean, deviation = outputs[layer].mean((0, 2, 3)), outputs[layer].std((0, 2, 3))
-        wanted = torch.full_like(deviation, layer.init_deviation)
+        # the second convolution of a block: init_scale=0.1 in the paper's code, near identity
+        wanted = torch.full_like(deviation, 0.1 if layer in seconds else 1.0)
         torch.testing.assert_close(mean, torch.zeros_like(mean), atol=1e-3, rtol=0)
         torch.testing.assert_close(deviation, wanted, atol=0, rtol=1e-2)
-    assert {layer.init_deviation for layer in layers} == {1.0, 0.1}
+    assert 0 < len(seconds) < len(layers)
+
+
+def test_directions_of_normed_weights_begin_as_the_paper_draws_them():
+    """V ~ N(0, 0.05): how fast a direction turns depends on its length."""
+    network = case_of("pp").build((6, 7), num_filters=24, data_init=False).network
+    directions = [p for name, p in network.named_parameters() if name.endswith("original1")]
+    assert len(directions) == len(normed_layers(network))
+    deviation = torch.cat([direction.flatten() for direction in directions]).std().item()
+    assert deviation == pytest.approx(0.05, rel=0.02)

@@ -45,10 +45,12 @@ class GuidedPixels(AbstractPixels):
         return torch.log_softmax(start + self.guidance * (toward - start), -1)
 
     def _log_prob(self, levels: Tensor) -> Tensor:
-        chosen = [
-            self._level_log_probs(color, levels).gather(-1, levels[..., color, None].long())
-            for color in range(self.event_shape[0])
-        ]
+        chosen = []
+        for color in range(self.event_shape[0]):
+            log_probs = self._level_log_probs(color, levels)
+            # gather does not broadcast: it would leave out what its index lacks
+            index = levels[..., color, None].long().expand(*log_probs.shape[:-1], 1)
+            chosen.append(log_probs.gather(-1, index))
         return torch.cat(chosen, -1).sum(-1)
 
     def _quantile(self, uniforms: Tensor) -> Tensor:

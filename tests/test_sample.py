@@ -122,7 +122,7 @@ def test_the_picture_the_array_and_the_single_pictures_show_the_same(draw):
 
 def test_completions_keep_what_is_given_and_differ_in_the_rest(draw):
     output = draw(
-        "labelled", "given=top:3", "num_images=2", "num_completions=2", "npy=true", "labels=bee",
+        "nameless", "given=top:3", "num_images=2", "num_completions=2", "npy=true", "labels=1",
         "data=digits", "data.num_classes=3", "data.classes=[0,1,2]",
     )  # fmt: skip
     levels = np.load(output / "samples.npy").reshape(2, 2, 1, 8, 8)

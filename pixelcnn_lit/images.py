@@ -35,19 +35,17 @@ def image_grid(images: Tensor, num_levels: int, *, num_columns: int, padding: in
     """Images side by side, row by row, as one picture.
 
     Args:
-        images: uint8 levels (N, C, H, W) with C = 1 or 3; N need not fill the last row.
+        images: uint8 levels (N, C, H, W); N need not fill the last row. Neither grey nor RGB, the
+            colours of an image are drawn in grey beside each other.
         num_levels: how many levels there are.
         num_columns: images per row of the picture.
         padding: grey pixels around every image.
 
     Returns:
         uint8 picture (height, width, 3) with 256 levels.
-
-    Raises:
-        ValueError: if the images have neither one colour nor three.
     """
     if images.shape[1] not in (1, 3):
-        raise ValueError(f"a picture has 1 or 3 colours, these images have {images.shape[1]}")
+        images = rearrange(images, "n c h w -> n 1 h (c w)")
     tiles = to_bytes(images, num_levels).expand(-1, 3, -1, -1)
     missing = -len(tiles) % num_columns
     tiles = F.pad(tiles, (padding, padding, padding, padding, 0, 0, 0, missing), value=128)

@@ -18,6 +18,7 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from lightning import Callback, Trainer, seed_everything
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ProgressBar
 from omegaconf import DictConfig, OmegaConf
 
@@ -103,6 +104,8 @@ def train(config: DictConfig) -> float | None:
 
 
 def _prepare_process(options: RunOptions) -> None:
+    if not 0 <= options.seed < 2**32:
+        raise ValueError(f"seed={options.seed}: must be 0 … {2**32 - 1}")
     # for the processes that Lightning starts
     os.environ[configuration.RUN_DIR_VARIABLE] = options.run_dir
     # SLURM's warning may come before training begins
@@ -127,6 +130,7 @@ def _build(config: DictConfig, run_dir: Path) -> Parts:
     data = cast(AbstractImageDataModule, configuration.build(config, "data"))
     model = cast(AbstractLitModel, configuration.build(config, "model"))
     check_suits(model, data)
+    model.configure_optimizers()  # mistakes in its options are told now, not once training begins
     callbacks = [
         cast(Callback, configuration.build(config, f"callbacks.{name}"))
         for name, node in config.callbacks.items()
@@ -146,11 +150,14 @@ def _build(config: DictConfig, run_dir: Path) -> Parts:
     make_trainer = cast(Callable[..., Trainer], configuration.build(config, "trainer"))
     if not sys.stdout.isatty():  # callbacks.progress_lines takes the place of the bar
         callbacks = [callback for callback in callbacks if not isinstance(callback, ProgressBar)]
-    trainer = make_trainer(
-        callbacks=callbacks,
-        logger=[metrics_file, *trackers],
-        enable_progress_bar=any(isinstance(callback, ProgressBar) for callback in callbacks),
-    )
+    try:
+        trainer = make_trainer(
+            callbacks=callbacks,
+            logger=[metrics_file, *trackers],
+            enable_progress_bar=any(isinstance(callback, ProgressBar) for callback in callbacks),
+        )
+    except (MisconfigurationException, ValueError) as error:
+        raise ValueError(f"trainer: {error}") from error
     if HydraConfig.get().mode == RunMode.MULTIRUN and trainer.world_size > 1:
         raise ValueError(
             f"trainer.devices={config.trainer.devices}: every process would repeat the whole"

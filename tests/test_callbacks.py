@@ -13,6 +13,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from lightning import Trainer
+from lightning.pytorch.plugins.precision import Precision
 from torch import nn
 
 from pixelcnn_lit import schedules
@@ -152,7 +153,8 @@ def test_the_average_lies_where_the_weights_go_and_its_count_where_python_reads_
     strategy = SimpleNamespace(root_device=torch.device("meta"))
     model = LitPixelCNNPP(1, 2, [2, 2], num_hierarchies=1, num_filters=2)
     callback = AveragedWeights()
-    callback.setup(cast(Trainer, SimpleNamespace(strategy=strategy)), model, "fit")
+    trainer = SimpleNamespace(strategy=strategy, precision_plugin=Precision())
+    callback.setup(cast(Trainer, trainer), model, "fit")
     average = callback._average_model
     assert average is not None
     assert {parameter.device.type for parameter in average.module.parameters()} == {"meta"}

@@ -93,6 +93,11 @@ def test_an_added_option_that_the_constructor_does_not_take_is_refused() -> None
     assert message.startswith("model.num_resnets=3: no such option; did you mean num_resnet?")
 
 
+def test_an_option_that_is_only_not_set_so_far_is_told_apart_from_a_misspelt_one() -> None:
+    message = refusal("model=gated", "model.optimizer.betas=[0.9,0.99]")
+    assert message.endswith("not set so far; to set it, write +model.optimizer.betas=[0.9,0.99]")
+
+
 def test_a_misspelt_group_is_refused_with_the_one_that_was_meant() -> None:
     assert refusal("modle=pp").startswith("modle=pp: no such option; did you mean model?")
 

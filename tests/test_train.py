@@ -180,6 +180,39 @@ def test_a_batch_smaller_than_the_number_of_processes_is_refused(tmp_path: Path)
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("model.num_levels=4", r"model\.num_levels=4: the data have num_levels=17"),
+        ("model.image_size=[4,4]", r"model\.image_size=\[4, 4\]: the data have"),
+        ("model.optimizer.lr=-1", r"model\.optimizer: Invalid learning rate: -1"),
+        ("model.scheduler.decay=2", r"model\.scheduler: decay=2: must lie in"),
+        ("trainer.max_epochs=-5", r"trainer: .*max_epochs"),
+        ("seed=-1", r"seed=-1: must be 0"),
+    ],
+)
+def test_parts_that_cannot_be_or_do_not_fit_are_refused_before_anything_is_written(
+    tmp_path: Path, override: str, message: str
+) -> None:
+    with pytest.raises(ValueError, match=f"^{message}") as error:
+        run(tmp_path / "run", override)
+    assert "\n" not in str(error.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("channels", [2, 4])
+def test_any_number_of_colours_trains_and_is_drawn(tmp_path: Path, channels: int) -> None:
+    size = ["data.image_size=[4,4]", f"data.channels={channels}", "model.num_hierarchies=1"]
+    run(tmp_path / "run", "data=causal_field", *size, "data.num_levels=4")
+    assert (tmp_path / "run" / "samples" / "epoch=001.png").exists()
+
+
+def test_training_in_double_precision_averages_in_double_precision(tmp_path: Path) -> None:
+    run(tmp_path / "run", "trainer.precision=64-true", "callbacks.samples=null")
+    checkpoint = torch.load(tmp_path / "run/checkpoints/best.ckpt", weights_only=True)
+    assert {weight.dtype for weight in checkpoint["state_dict"].values()} == {torch.float64}
+
+
 def test_an_unwritable_run_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ValueError, match=r"^run_dir=.*cannot be written"):

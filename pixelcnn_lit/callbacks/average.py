@@ -30,12 +30,14 @@ class AveragedWeights(WeightAveraging):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Puts the average where the weights will be, and its count where Python reads it.
 
-        Lightning copies the model before it moves it: left there, every step would send all the
-        weights of a GPU to the CPU. The count on the GPU would be waited for at every step.
+        Lightning copies the model before it moves and converts it (precision=64-true): left there,
+        every step would send all the weights of a GPU to the CPU. The count on the GPU would be
+        waited for at every step.
         """
         self._device = trainer.strategy.root_device
         super().setup(trainer, pl_module, stage)
         if self._average_model is not None:
+            trainer.precision_plugin.convert_module(self._average_model)
             self._average_model.n_averaged = torch.tensor(0)
 
     def _average(

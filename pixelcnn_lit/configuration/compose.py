@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -70,6 +73,11 @@ def _explain(error: Exception, config_name: str, overrides: list[str]) -> str:
     return message
 
 
+def _parameters_of(node: DictConfig) -> Mapping[str, inspect.Parameter]:
+    """What the ``_target_`` of a node takes; nothing where there is none."""
+    return inspect.signature(get_object(node._target_)).parameters if "_target_" in node else {}
+
+
 def _explain_unknown_key(key: str, config_name: str, overrides: list[str]) -> str:
     override = next((o for o in overrides if o.split("=")[0].split("@")[0] == key), key)
     others = [o for o in overrides if o != override]
@@ -83,4 +91,7 @@ def _explain_unknown_key(key: str, config_name: str, overrides: list[str]) -> st
         return f"{override}: {parent} has no options of its own"
     if name in node:
         return f"{override}: {f'{parent}.{name}'.strip('.')} is null here, it has no options"
-    return f"{override}: {unknown(name, parent, [str(k) for k in node if k != '_target_'])}"
+    if name in _parameters_of(node):
+        return f"{override}: not set so far; to set it, write +{override}"
+    allowed = [str(key) for key in node if not str(key).startswith("_")]
+    return f"{override}: {unknown(name, parent, allowed)}"

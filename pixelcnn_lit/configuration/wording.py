@@ -6,7 +6,7 @@ import difflib
 import inspect
 import json
 import types
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal, Union, get_args, get_origin
 
 
@@ -46,12 +46,21 @@ def describe(hint: object) -> str:
     if hint in names:
         return names[hint]
     origin, arguments = get_origin(hint), get_args(hint)
-    if origin is Literal:
-        return " or ".join(shown(argument) for argument in arguments)
-    if origin in (Union, types.UnionType):
-        return " or ".join(dict.fromkeys(describe(argument) for argument in arguments))
+    if origin is Literal or origin in (Union, types.UnionType):
+        return " or ".join(dict.fromkeys(_alternatives(hint)))
     if arguments and inspect.isclass(origin) and issubclass(origin, list | tuple | Sequence):
         return f"a list of {plurals.get(arguments[0], describe(arguments[0]))}"
     if inspect.isclass(hint):
         return f"a {hint.__name__}"
     return str(hint)
+
+
+def _alternatives(hint: object) -> Iterator[str]:
+    """The values of a Literal, and what the members of a union are called."""
+    for argument in get_args(hint):
+        if get_origin(hint) is Literal:
+            yield shown(argument)
+        elif get_origin(argument) is Literal:
+            yield from _alternatives(argument)
+        else:
+            yield describe(argument)

@@ -34,11 +34,21 @@ def optimization(
     make_optimizer: OptimizerFactory | None,
     make_scheduler: SchedulerFactory | None,
 ) -> OptimizerLRScheduler:
-    """The optimizer, Adam at 1e-3 if none is given, and the scheduler at every step."""
-    optimizer = make_optimizer(parameters) if make_optimizer else Adam(parameters, lr=1e-3)
+    """The optimizer, Adam at 1e-3 if none is given, and the scheduler at every step.
+
+    Raises:
+        ValueError: naming which of them cannot be built, and why.
+    """
+    try:
+        optimizer = make_optimizer(parameters) if make_optimizer else Adam(parameters, lr=1e-3)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"model.optimizer: {error}") from error
     if make_scheduler is None:
         return optimizer
-    scheduler = make_scheduler(optimizer)
+    try:
+        scheduler = make_scheduler(optimizer)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"model.scheduler: {error}") from error
     return {
         "optimizer": optimizer,
         "lr_scheduler": {"scheduler": scheduler, "interval": "step"},

@@ -62,6 +62,10 @@ def reconstruct(config: DictConfig) -> None:
     for name in ("num_images", "num_draws"):
         if config[name] < 1:
             raise ValueError(f"{name}={config[name]}: must be 1 or more")
+    output = Path(options.output)
+    if output.suffix not in (".png", ".jpg", ".webp"):
+        raise ValueError(f"output={output}: a file that ends in .png, .jpg or .webp")
+    _make_folder(output)
     autoencoder = load_one_of([LitPixelCNNAutoencoder], options.autoencoder, "autoencoder")
     baseline = load_one_of([LitConvAutoencoder], options.baseline, "baseline")
     data = cast(AbstractImageDataModule, configuration.build(config, "data"))
@@ -75,10 +79,15 @@ def reconstruct(config: DictConfig) -> None:
         options.num_draws,
         torch.Generator().manual_seed(options.seed),
     )
-    output = Path(options.output)
-    output.parent.mkdir(parents=True, exist_ok=True)
     write_picture(output, picture.cpu())
     print(f"{output}: image | squared error | {options.num_draws} draws")
+
+
+def _make_folder(output: Path) -> None:
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"output={output}: cannot be written ({error.strerror})") from error
 
 
 def three_columns(

@@ -394,6 +394,8 @@ def test_pictures_leave_the_random_numbers_of_training_alone(tmp_path):
     ("options", "message"),
     [
         ({"num_images": 3}, "num_images=3: must be 4 or more"),
+        ({"output": "columns.txt"}, "output=columns.txt: a file that ends in"),
+        ({"output": "/dev/null/columns.png"}, "output=/dev/null/columns.png: cannot be written"),
         ({"num_draws": 0}, "num_draws=0"),
         ({"every_n_epochs": 0}, "every_n_epochs=0"),
         ({"num_images": 4, "num_pairs": 3}, "num_pairs=3: num_images=4 has 2 pairs"),
@@ -451,6 +453,8 @@ def test_the_command_draws_from_run_folders_and_from_checkpoints(checkpoints, tm
     [
         ({"autoencoder": "nowhere"}, "autoencoder=nowhere: there is no such file"),
         ({"baseline": "other"}, "baseline=.*other.*: holds .*; allowed are LitConvAutoencoder"),
+        ({"output": "columns.txt"}, "output=columns.txt: a file that ends in"),
+        ({"output": "/dev/null/columns.png"}, "output=/dev/null/columns.png: cannot be written"),
         ({"num_draws": 0}, "num_draws=0: must be 1 or more"),
         ({"data": {"num_levels": 18}}, "data.num_levels=18: autoencoder was trained with"),
     ],

@@ -93,6 +93,11 @@ def test_an_added_option_that_the_constructor_does_not_take_is_refused() -> None
     assert message.startswith("model.num_resnets=3: no such option; did you mean num_resnet?")
 
 
+def test_an_option_of_a_group_that_is_not_chosen_names_the_choices() -> None:
+    with pytest.raises(ValueError, match=r"data is null here; choose data=causal_field\|cifar10"):
+        compose_config("evaluate", ["checkpoint=x", "data.batch_size=100"])
+
+
 def test_an_option_that_is_only_not_set_so_far_is_told_apart_from_a_misspelt_one() -> None:
     message = refusal("model=gated", "model.optimizer.betas=[0.9,0.99]")
     assert message.endswith("not set so far; to set it, write +model.optimizer.betas=[0.9,0.99]")

@@ -91,6 +91,9 @@ def _explain_unknown_key(key: str, config_name: str, overrides: list[str]) -> st
         return f"{override}: {parent} has no options of its own"
     if name in node:
         return f"{override}: {f'{parent}.{name}'.strip('.')} is null here, it has no options"
+    if not parent and (CONF_DIR / name).is_dir():
+        choices = sorted(path.stem for path in (CONF_DIR / name).glob("*.yaml"))
+        return f"{override}: {name} is null here; choose {name}={'|'.join(choices)} with it"
     if name in _parameters_of(node):
         return f"{override}: not set so far; to set it, write +{override}"
     allowed = [str(key) for key in node if not str(key).startswith("_")]

@@ -63,7 +63,9 @@ def load_one_of(classes: Sequence[type[Model]], checkpoint: str | Path, option: 
 def _model_class(path: Path, option: str) -> str | None:
     """The class that a checkpoint names, None if it names none."""
     if not path.is_file():
-        raise ValueError(f"{option}={path}: there is no such file")
+        last = path.with_name("last.ckpt")
+        hint = f"; {last} is there" if last.is_file() else ""
+        raise ValueError(f"{option}={path}: there is no such file{hint}")
     try:
         # torch.load overlooks a flipped bit; testzip reads every byte against its checksum
         with zipfile.ZipFile(path) as archive:

@@ -70,19 +70,26 @@ def project(w: Weights, name: str, cond: Tensor | None) -> Tensor | float:
     return torch.einsum("od,bdhw->bohw", w[f"{name}.condition.weight"], everywhere)
 
 
+def bent(w: Weights, name: str, x: Tensor) -> Tensor:
+    """ReLU, or with a learnt slope below 0 where there is one."""
+    slope = w.get(f"{name}.weight", torch.zeros(()))
+    return torch.where(x > 0, x, slope * x)
+
+
 def pixelcnn(w: Weights, x: Tensor, cond: Tensor | None, colors: int) -> Tensor:
     """Table 1: 7×7 mask A, residual blocks, two 1×1 layers with ReLU, the parameters."""
     stream = masked(w, "input", x, colors, "A")
     for name in (f"blocks.{block}" for block in range(2)):
         hidden = stream
         if f"{name}.narrow.1.weight" in w:
-            hidden = masked(w, f"{name}.narrow.1", hidden.relu(), colors)
-        hidden = masked(w, f"{name}.conv", hidden.relu(), colors) + project(w, name, cond)
+            hidden = masked(w, f"{name}.narrow.1", bent(w, f"{name}.narrow.0", hidden), colors)
+        hidden = masked(w, f"{name}.conv", bent(w, f"{name}.before_conv", hidden), colors)
+        hidden = hidden + project(w, name, cond)
         if f"{name}.widen.1.weight" in w:
-            hidden = masked(w, f"{name}.widen.1", hidden.relu(), colors)
+            hidden = masked(w, f"{name}.widen.1", bent(w, f"{name}.widen.0", hidden), colors)
         stream = stream + hidden
-    for name in ("hidden.0", "hidden.1", "output.conv"):
-        stream = masked(w, name, stream.relu(), colors)
+    for i, name in enumerate(["hidden.0", "hidden.1", "output.conv"]):
+        stream = masked(w, name, bent(w, f"activations.{i}", stream), colors)
     return stream
 
 
@@ -254,6 +261,7 @@ NETWORKS = [
         LAYERS | {"bottleneck": False, "first_kernel_size": 5, "kernel_size": 5},
         id="pixelcnn_plain",
     ),
+    pytest.param(PixelCNN, pixelcnn, LAYERS | {"activation": "prelu"}, id="pixelcnn_prelu"),
     pytest.param(GatedPixelCNN, gated_pixelcnn, LAYERS | {"num_layers": 3}, id="gated"),
     pytest.param(PixelCNNPP, pixelcnn_pp, RESNETS, id="pp"),
     pytest.param(PixelCNNPP, pixelcnn_pp, RESNETS | {"weight_norm": False}, id="pp_unnormed"),

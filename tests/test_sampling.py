@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor
-from variants import case_of, random_images
+from variants import Case, case_of, random_images
 
 from pixelcnn_lit import sampling
 from pixelcnn_lit.likelihoods import Bernoulli, LogisticMixture, Softmax
 from pixelcnn_lit.models import AbstractLitModel
 from pixelcnn_lit.sampling import draw_seeds, draw_uniforms, fitting_batch_size, request
+from pixelcnn_lit.sampling.memory import UNKNOWN, free_host_memory, free_memory
 from pixelcnn_lit.sampling.raster import CachedWalk
 
 
@@ -145,6 +148,87 @@ def test_a_batch_is_as_large_as_fits_into_memory(
     assert sizes[0] == 1
     assert sizes[1] > 1
     assert sizes[-1] == request.LARGEST_BATCH
+
+
+def test_a_guided_batch_is_half_as_large_as_it_walks_twice(
+    model: AbstractLitModel, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(request, "free_memory", lambda device: 10**6)
+    blank = torch.zeros(1, *model.image_shape)
+    alone = fitting_batch_size(model.network, blank)
+    assert fitting_batch_size(model.network, blank, guided=True) == alone // 2 > 1
+
+
+def test_a_guided_request_is_cut_into_guided_batches(monkeypatch: pytest.MonkeyPatch):
+    model = Case(case_of("gated").variant, "softmax", 1, "label").build((2, 2), label_dropout=0.1)
+    labels = torch.zeros(3, dtype=torch.int64)
+
+    def batch_sizes(guidance: float) -> list[int]:
+        return [len(batch) for batch in model.sample_batches(3, labels, guidance=guidance)]
+
+    monkeypatch.setattr(sampling, "fitting_batch_size", lambda *_, guided: 1 if guided else 3)
+    assert (batch_sizes(1), batch_sizes(2)) == ([3], [1, 1, 1])
+
+
+MEMINFO = "MemTotal:       9000 kB\nMemFree:        10 kB\nMemAvailable:   4000 kB\n"
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({}, UNKNOWN),
+        ({"proc/meminfo": "MemTotal: 9000 kB\n"}, UNKNOWN),
+        ({"proc/meminfo": MEMINFO}, 4_096_000),
+        (
+            {  # the limit of a job holds for all its steps
+                "proc/meminfo": MEMINFO,
+                "proc/self/cgroup": "0::/job/step\n",
+                "sys/fs/cgroup/job/step/memory.max": "max\n",
+                "sys/fs/cgroup/job/step/memory.current": "5\n",
+                "sys/fs/cgroup/job/memory.max": "1000\n",
+                "sys/fs/cgroup/job/memory.current": "900\n",
+                "sys/fs/cgroup/job/memory.stat": "anon 700\ninactive_file 200\n",
+            },
+            300,
+        ),
+        (
+            {  # within a container the path is that of the host
+                "proc/meminfo": MEMINFO,
+                "proc/self/cgroup": "4:memory:/docker/1f\n1:cpu:/\n",
+                "sys/fs/cgroup/memory/memory.limit_in_bytes": "1000\n",
+                "sys/fs/cgroup/memory/memory.usage_in_bytes": "1100\n",
+            },
+            0,
+        ),
+        (
+            {  # no limit
+                "proc/meminfo": MEMINFO,
+                "proc/self/cgroup": "4:memory:/\n",
+                "sys/fs/cgroup/memory/memory.limit_in_bytes": f"{2**63 - 4096}\n",
+                "sys/fs/cgroup/memory/memory.usage_in_bytes": "0\n",
+            },
+            4_096_000,
+        ),
+    ],
+)
+def test_free_memory_is_what_is_available_within_every_control_group(
+    tmp_path: Path, files: dict[str, str], expected: int
+):
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert free_host_memory(tmp_path) == expected
+
+
+def test_on_a_gpu_memory_held_but_not_used_is_free(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (100, 1000))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 70)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 50)
+    assert free_memory(torch.device("cuda:0")) == 120
+
+
+def test_this_machine_has_memory():
+    assert free_memory(torch.device("cpu")) > 0
 
 
 def test_guidance_without_a_condition_is_refused(model: AbstractLitModel):

@@ -238,7 +238,9 @@ class AbstractGenerativeModel(LightningModule, ABC):
     ) -> Iterator[Tensor]:
         blank = next(self.network.parameters()).new_zeros(1, *self.image_shape)
         with self._evaluating():  # else dropout would use up random numbers of the training
-            size = batch_size or sampling.fitting_batch_size(self.network, blank)
+            size = batch_size or sampling.fitting_batch_size(
+                self.network, blank, guided=request.guidance != 1
+            )
         for part in request.parts(size):
             value = None if cond is None else cond[part].to(self.device)
             with self._evaluating(), torch.autocast(self.device.type, enabled=False):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterator
 
 import torch
@@ -12,6 +11,7 @@ from torch import Tensor
 from pixelcnn_lit.likelihoods import AbstractLikelihood
 from pixelcnn_lit.networks.base import AbstractNetwork
 from pixelcnn_lit.sampling.choosers import Chooser, Complete, Draw
+from pixelcnn_lit.sampling.memory import free_memory
 from pixelcnn_lit.sampling.raster import CachedWalk
 from pixelcnn_lit.sampling.walk import RowHook, walk
 
@@ -139,10 +139,15 @@ def draw_uniforms(
 
 
 @torch.no_grad()
-def fitting_batch_size(network: AbstractNetwork, blank: Tensor) -> int:
+def fitting_batch_size(network: AbstractNetwork, blank: Tensor, *, guided: bool = False) -> int:
     """How many images a walk can hold in the free memory, at most ``LARGEST_BATCH``.
 
     Measured: what a walk over two images keeps more than a walk over one.
+
+    Args:
+        network: in evaluation mode.
+        blank: (1, C, H, W): says size, device and dtype.
+        guided: the walk holds every image twice, with the condition and without.
     """
     sizes = []
     for num_images in (1, 2):
@@ -152,15 +157,8 @@ def fitting_batch_size(network: AbstractNetwork, blank: Tensor) -> int:
         raster.start_row(0)
         raster.params(0, 0)  # the first position makes every cache there is
         sizes.append(raster.walk.num_bytes())
-    per_image = sizes[1] - sizes[0]
+    per_image = (sizes[1] - sizes[0]) * (2 if guided else 1)
     return max(1, min(LARGEST_BATCH, int(free_memory(blank.device) * MEMORY_SHARE / per_image)))
-
-
-def free_memory(device: torch.device) -> int:
-    """Bytes that can still be had on a device."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
 
 
 def _check_numbers(num_images: int, temperature: float, guidance: float) -> None:

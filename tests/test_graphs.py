@@ -6,6 +6,8 @@ No GPU is needed: a tape (tests/tape.py) records operations and memory as a CUDA
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -18,7 +20,15 @@ from pixelcnn_lit.likelihoods import AbstractPixels
 from pixelcnn_lit.models import AbstractLitModel
 from pixelcnn_lit.networks.base import AbstractNetwork
 from pixelcnn_lit.sampling import Chooser, Complete, Draw, Likeliest, draw_uniforms, walk
-from pixelcnn_lit.sampling.graphs import AbstractDevice, AbstractRunner, Eager, Recorder, Work
+from pixelcnn_lit.sampling.graphs import (
+    AbstractDevice,
+    AbstractRunner,
+    Eager,
+    Recorder,
+    Work,
+    cuda_device,
+    runner,
+)
 from pixelcnn_lit.sampling.raster import CachedWalk
 
 ORDERED_AND_COUPLED = ["softmax", "logistic_mixture"]
@@ -166,6 +176,95 @@ def test_a_recording_that_fails_is_told_in_a_line_and_changes_nothing(
     )  # fmt: skip
 
 
+def test_after_a_recording_failed_no_later_walk_tries_one():
+    case = case_of("gated")
+    model = case.build((3, 2))
+    device = BrokenDevice(0)
+    with pytest.warns(UserWarning, match="sampling without CUDA graphs"):
+        expected = walked(case, model, Recorder(device))
+    device.left = 1  # would work now
+    assert torch.equal(walked(case, model, Recorder(device)), expected)
+    assert device.left == 1
+
+
+class Graph:
+    """Stands for a graph."""
+
+    def replay(self) -> None:
+        """Nothing was recorded."""
+
+
+class Streams:
+    """Stands for the streams of a GPU whose recordings end as PyTorch's do.
+
+    Attributes:
+        current: of the thread.
+        num_made: streams.
+        spoilt: the end of a recording raises and gives the stream before it not back.
+    """
+
+    def __init__(self) -> None:
+        self.current = "default"
+        self.num_made = 0
+        self.spoilt = False
+
+    def make(self, device: torch.device) -> str:
+        self.num_made += 1
+        return f"stream {self.num_made} of {device}"
+
+    def enter(self, stream: str) -> None:
+        self.current = stream
+
+    def graph(self, graph: object, stream: str, capture_error_mode: str) -> Streams:
+        self.recording = stream
+        return self
+
+    def __enter__(self) -> None:
+        self.before, self.current = self.current, self.recording
+
+    def __exit__(self, *raised: object) -> None:
+        if self.spoilt:
+            raise RuntimeError("operation failed due to a previous error during capture")
+        self.current = self.before
+
+
+@pytest.fixture
+def streams(monkeypatch: pytest.MonkeyPatch) -> Iterator[Streams]:
+    streams = Streams()
+    for name, stand_in in {
+        "Stream": streams.make,
+        "set_stream": streams.enter,
+        "current_stream": lambda device: streams.current,
+        "graph": streams.graph,
+        "CUDAGraph": Graph,
+        "device": lambda device: nullcontext(),
+    }.items():
+        monkeypatch.setattr(torch.cuda, name, stand_in)
+    cuda_device.cache_clear()
+    yield streams
+    cuda_device.cache_clear()
+
+
+@pytest.mark.parametrize("spoilt", [False, True])
+def test_a_recording_gives_the_stream_back_however_it_ends(streams: Streams, spoilt: bool):
+    streams.spoilt = spoilt
+    seen = []
+    with pytest.raises(RuntimeError, match="previous error") if spoilt else nullcontext():
+        cuda_device(torch.device("cuda:0")).record(lambda: seen.append(streams.current))
+    assert seen == ["stream 1 of cuda:0"]
+    assert streams.current == "default"
+
+
+def test_all_walks_on_a_gpu_record_on_one_stream_until_a_recording_fails(streams: Streams):
+    first, second = torch.device("cuda:0"), torch.device("cuda:1")
+    kinds = [type(runner(device, recordable=True)) for device in (first, first, second)]
+    assert kinds == [Recorder] * 3
+    assert streams.num_made == 2
+    cuda_device(first).gave_up = True
+    assert isinstance(runner(first, recordable=True), Eager)
+    assert isinstance(runner(second, recordable=False), Eager)
+
+
 def test_an_operation_for_which_a_gpu_would_wait_is_not_recorded():
     def wait(pixels: AbstractPixels, row: int, column: int) -> Tensor:
         return pixels.mode + int(pixels.mode.sum().item() < 0)
@@ -221,3 +320,21 @@ def test_cuda_graphs_give_the_images_of_the_walk(case: Case):
         for run_by in (Eager(), None)
     )
     assert torch.equal(recorded, expected)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_cuda_recording_that_fails_leaves_stream_and_device_usable():
+    device = torch.device("cuda", torch.cuda.current_device())
+    before = torch.cuda.current_stream(device)
+    x = torch.ones(3, device=device)
+    cuda_device.cache_clear()
+    recorder = runner(device, recordable=True)
+    recorder.run(0, lambda: None)
+    seen = []
+    with pytest.warns(UserWarning, match="sampling without CUDA graphs"):
+        recorder.run(0, lambda: seen.append(x.sum().item()))
+    assert seen == [3.0]
+    assert torch.cuda.current_stream(device) == before
+    assert isinstance(runner(device, recordable=True), Eager)
+    cuda_device.cache_clear()

@@ -8,6 +8,7 @@ recorded, and from there on the kind is launched as a whole.
 
 from __future__ import annotations
 
+import functools
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -34,7 +35,13 @@ class Eager(AbstractRunner):
 
 
 class AbstractDevice(ABC):
-    """Something that can record work."""
+    """Something that can record work.
+
+    Attributes:
+        gave_up: a recording failed, so no other is tried, in this walk or a later one.
+    """
+
+    gave_up = False
 
     @abstractmethod
     def warm_up(self, work: Work) -> None:
@@ -54,14 +61,13 @@ class Recorder(AbstractRunner):
 
     The first row has every level of the network awake, so that it sets up all that others need.
     If a recording fails, nothing of that row has been done: it and all others of kinds that were
-    not recorded before are run as they are.
+    not recorded before are run as they are, and the device records no more.
     """
 
     def __init__(self, device: AbstractDevice) -> None:
         self._device = device
         self._warm = False
         self._recorded: dict[int, Work] = {}
-        self._failed = False
 
     def run(self, kind: int, work: Work) -> None:
         """See :class:`AbstractRunner`."""
@@ -69,7 +75,7 @@ class Recorder(AbstractRunner):
             self._device.warm_up(work)
             self._warm = True
             return
-        if kind not in self._recorded and not self._failed:
+        if kind not in self._recorded and not self._device.gave_up:
             self._record(kind, work)
         self._recorded.get(kind, work)()
 
@@ -77,7 +83,7 @@ class Recorder(AbstractRunner):
         try:
             self._recorded[kind] = self._device.record(work)
         except RuntimeError as error:
-            self._failed = True
+            self._device.gave_up = True
             reason = str(error).partition("\n")[0]
             warnings.warn(f"sampling without CUDA graphs, which is slower: {reason}", stacklevel=2)
 
@@ -103,9 +109,20 @@ class CudaDevice(AbstractDevice):
         # thread_local: the threads that load the data of a training allocate pinned memory, which
         # must not spoil the recording
         recording = torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local")
-        with torch.cuda.device(self._device), recording:
-            work()
+        current = torch.cuda.current_stream(self._device)
+        with torch.cuda.device(self._device):
+            try:
+                with recording:
+                    work()
+            finally:  # the end of a spoilt recording raises before it gives the stream back
+                torch.cuda.set_stream(current)
         return graph.replay
+
+
+@functools.cache
+def cuda_device(device: torch.device) -> CudaDevice:
+    """The one that all walks of this process record with: cuBLAS keeps memory for each stream."""
+    return CudaDevice(device)
 
 
 def runner(device: torch.device, *, recordable: bool) -> AbstractRunner:
@@ -115,6 +132,6 @@ def runner(device: torch.device, *, recordable: bool) -> AbstractRunner:
         device: where the walk is.
         recordable: whether the rows do nothing that cannot be recorded.
     """
-    if device.type == "cuda" and recordable:
-        return Recorder(CudaDevice(device))
+    if device.type == "cuda" and recordable and not cuda_device(device).gave_up:
+        return Recorder(cuda_device(device))
     return Eager()

@@ -11,8 +11,8 @@ PACKAGE = Path(__file__).parents[1] / "pixelcnn_lit"
 FLOORS = [
     {"images", "layers", "schedules"},
     {"likelihoods", "networks"},
-    {"sampling", "coding", "metrics"},
-    {"models", "data", "messages", "metrics_file", "checkpoints", "slurm"},
+    {"sampling", "coding", "metrics", "messages"},
+    {"models", "data", "metrics_file", "checkpoints", "slurm"},
     {"callbacks", "wandb_mode"},
     {"configuration", "run_folder", "run_options", "summary", "tracking", "trial"},
     {"ranking"},

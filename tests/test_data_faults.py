@@ -5,10 +5,12 @@ import json
 import multiprocessing
 import os
 import re
+import resource
 import shutil
 import signal
 import threading
 import tracemalloc
+from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 
@@ -21,6 +23,8 @@ from pixelcnn_lit.data import HFImageDataModule
 from pixelcnn_lit.data.memory import _Writer
 
 NUM_ROWS = 60
+
+linux = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts open files")
 
 
 def local(folder, cache, **options):
@@ -190,6 +194,83 @@ def test_a_file_that_is_replaced_in_mid_run_is_not_mixed_with_the_new_one(tmp_pa
             rows_of(data)
     else:
         assert rows_of(data) == list(range(NUM_ROWS))
+
+
+@contextmanager
+def descriptors(number):
+    """This process may open so many more files."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    used = {int(name) for name in os.listdir("/proc/self/fd")}
+    free = (descriptor for descriptor in itertools.count() if descriptor not in used)
+    limit = next(itertools.islice(free, number, None))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+@linux
+@pytest.mark.parametrize("streaming", [False, True])
+def test_there_may_be_more_files_than_a_process_may_open(tmp_path, streaming):
+    folder = write_numbered(tmp_path / "data", NUM_ROWS, NUM_ROWS)
+    with descriptors(NUM_ROWS // 2):
+        data = local(folder, tmp_path / "cache", streaming=streaming)
+        assert rows_of(data) == list(range(NUM_ROWS))
+
+
+@linux
+def test_too_many_open_files_are_not_called_missing_data(tmp_path, monkeypatch):
+    folder = write_numbered(tmp_path / "data", NUM_ROWS, NUM_ROWS)
+    monkeypatch.setattr("pixelcnn_lit.data.rows._MAX_OPEN", NUM_ROWS)
+    with (
+        descriptors(NUM_ROWS // 2),
+        pytest.raises(ValueError, match=r"^path=.*: no more files may be opened; .*ulimit") as e,
+    ):
+        local(folder, tmp_path / "cache").setup("fit")
+    assert "\n" not in str(e.value)
+    assert "network" not in str(e.value)
+
+
+def test_a_file_that_is_replaced_while_it_is_closed_is_noticed(tmp_path, monkeypatch):
+    monkeypatch.setattr("pixelcnn_lit.data.rows._MAX_OPEN", 1)
+    folder = write_numbered(tmp_path / "data", NUM_ROWS, 2)
+    data = local(folder, tmp_path / "cache", streaming=True)
+    data.setup("fit")
+    write_numbered(folder, 2 * NUM_ROWS, 2)
+    with pytest.raises(ValueError, match=r"train.*parquet has changed since this run opened"):
+        rows_of(data)
+
+
+def test_an_interrupted_decoding_leaves_nothing_behind(tmp_path, monkeypatch):
+    folder = write_numbered(tmp_path / "data", NUM_ROWS)
+    append = _Writer.append
+
+    def interrupted(writer, rows):
+        append(writer, rows)
+        if writer.num_rows > NUM_ROWS // 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as context:
+        context.setattr(_Writer, "append", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            local(folder, tmp_path / "cache").prepare_data()
+    assert cache_folders(tmp_path / "cache") == []
+    assert rows_of(local(folder, tmp_path / "cache")) == list(range(NUM_ROWS))
+
+
+def test_decoding_without_a_terminal_tells_in_lines_how_far_it_is(tmp_path, monkeypatch, capsys):
+    folder = write_numbered(tmp_path / "data", NUM_ROWS)
+    monkeypatch.setattr("pixelcnn_lit.data.memory._BAR_FROM", NUM_ROWS)
+    monkeypatch.setattr("pixelcnn_lit.data.memory._EVERY", 0.0)
+    local(folder, tmp_path / "cache").prepare_data()
+    first, *lines = capsys.readouterr().err.splitlines()
+    assert first.startswith(f"Decoding {NUM_ROWS} images once")
+    assert [line.partition(",")[0] for line in lines] == [
+        f"decoded {number} of {NUM_ROWS} images" for number in range(10, NUM_ROWS, 10)
+    ]
+    local(folder, tmp_path / "cache").prepare_data()
+    assert capsys.readouterr().err == ""
 
 
 def peak_memory(folder, cache):

@@ -1,7 +1,9 @@
 """Networks that fail: servers that hang up, fall silent, stay down, or serve another file."""
 
+import os
 import threading
 from itertools import chain
+from pathlib import Path
 
 import aiohttp
 import lightning as L
@@ -91,6 +93,21 @@ def test_a_server_that_sends_whole_files_only_or_hides_their_size_will_do(
     data = remote(server, tmp_path)
     seen = chain.from_iterable(numbers(batch) for batch in data.train_dataloader())
     assert sorted(seen) == list(range(NUM_ROWS))
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts open files")
+def test_few_of_the_files_that_are_fetched_whole_stay_on_disk(serve, tmp_path, monkeypatch):
+    monkeypatch.setattr("pixelcnn_lit.data.rows._MAX_OPEN", 2)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    data = remote(serve(ranges=False, fault=lambda number: None), tmp_path)
+    seen, kept = [], []
+    for batch in data.train_dataloader():
+        seen += numbers(batch)
+        links = [link for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+        kept.append(sum(os.readlink(link).startswith(f"{tmp_path}/tmp") for link in links))
+    assert sorted(seen) == list(range(NUM_ROWS))
+    assert max(kept) == 2
 
 
 def test_remote_rows_are_decoded_into_memory_over_a_faulty_network(serve, tmp_path):

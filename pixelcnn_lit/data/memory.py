@@ -15,6 +15,7 @@ import json
 import logging
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -23,7 +24,7 @@ from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
-from rich import get_console
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch.utils.data import DataLoader, Dataset
 
@@ -31,6 +32,7 @@ from pixelcnn_lit.data.cache_dir import writing_in
 from pixelcnn_lit.data.encoded import DecodedRows, EncodedSplit, report_skipped
 from pixelcnn_lit.data.examples import ArrayExamples
 from pixelcnn_lit.data.streaming import ignore_requeue_signal
+from pixelcnn_lit.messages import duration, say
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +40,7 @@ _FORMAT = 1  # raise when the same options would give other bytes
 _DESCRIPTION = "cache.json"
 _DTYPES = {"images": np.dtype(np.uint8), "labels": np.dtype("<i8"), "embeddings": np.dtype("<f4")}
 _BAR_FROM = 5000  # images: fewer are decoded before a bar could be read
+_EVERY = 30.0  # seconds from one line to the next
 
 
 def cached_examples(split: EncodedSplit, folder: Path, num_workers: int) -> ArrayExamples | None:
@@ -74,7 +77,7 @@ def _found(split: EncodedSplit, folder: Path, num_workers: int) -> ArrayExamples
             shutil.rmtree(remains, ignore_errors=True)
         try:
             _write(split, unfinished, num_workers)
-        except OSError:  # give back what room was taken
+        except BaseException:  # Ctrl-C, too: give back what room was taken
             shutil.rmtree(unfinished, ignore_errors=True)
             raise
         unfinished.rename(cache)
@@ -225,15 +228,39 @@ def _locked(file: Path) -> Iterator[None]:
 
 @contextmanager
 def _progress(num_images: int) -> Iterator[Callable[[int], None]]:
-    """A bar over images, for work that is long enough to watch; gives a function to advance it."""
+    """How far it is, for work that is long enough to watch; gives a function to advance it.
+
+    A bar on a terminal; lines elsewhere.
+    """
     columns = (TextColumn("Decoding"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     quick = num_images < _BAR_FROM
     if not quick:
-        log.info("Decoding %d images once; later runs find them in the cache", num_images)
-    hidden = quick or not get_console().is_terminal
-    with Progress(*columns, transient=True, disable=hidden) as progress:
+        say(f"Decoding {num_images:,} images once; later runs find them in the cache")
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _Lines(num_images).advance
+        return
+    with Progress(*columns, console=console, transient=True, disable=quick) as progress:
         task = progress.add_task("Decoding", total=num_images)
         yield lambda number: progress.advance(task, number)
+
+
+class _Lines:
+    """Says now and then how many images are decoded."""
+
+    def __init__(self, num_images: int) -> None:
+        self._num_images, self._num_done = num_images, 0
+        self._start = self._last = time.monotonic()
+
+    def advance(self, number: int) -> None:
+        """So many more are done."""
+        self._num_done += number
+        now = time.monotonic()
+        if now - self._last < _EVERY or self._num_done >= self._num_images:
+            return
+        self._last = now
+        left = (now - self._start) * (self._num_images / self._num_done - 1)
+        say(f"decoded {self._num_done:,} of {self._num_images:,} images, {duration(left)} left")
 
 
 def _flush(folder: Path) -> None:

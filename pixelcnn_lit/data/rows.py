@@ -26,6 +26,7 @@ from pixelcnn_lit.data.remote import ChangedFileError, RemoteFile
 from pixelcnn_lit.data.retrying import Retries, is_remote
 
 _TABLE_BLOCK = 1000  # rows of a table that are read at once
+_MAX_OPEN = 16  # files on disk that a thread keeps open
 
 
 class AbstractRows(ABC):
@@ -123,7 +124,7 @@ class ParquetRows(AbstractRows):
                     group, columns=list(columns), use_threads=False
                 )
             except Exception:
-                self._handles.files.pop(file, None)
+                self._handles.forget(file)
                 raise
 
         if is_remote(file):
@@ -171,12 +172,8 @@ class ParquetRows(AbstractRows):
         Raises:
             ChangedFileError: if it is not the file that was opened first.
         """
-        handles = self._handles
-        if handles.pid != os.getpid():  # we were forked
-            handles.pid, handles.files = os.getpid(), {}
-        if file not in handles.files:
-            handles.files[file] = self._open(file)
-        return handles.files[file]
+        opened = self._handles.find(file)
+        return self._open(file) if opened is None else opened
 
     def _open(self, file: str) -> pq.ParquetFile:
         remote = self._remote.get(file, RemoteFile(file)) if is_remote(file) else None
@@ -186,15 +183,43 @@ class ParquetRows(AbstractRows):
             raise ChangedFileError(f"{file} has changed since this run opened it")
         if remote is not None:  # kept only now: what came before may have been no parquet
             self._remote[file] = remote
+        self._handles.keep(file, opened, on_disk=isinstance(source, str | pa.NativeFile))
         return opened
 
 
 class _Handles(threading.local):
-    """The open files of one thread, which close with it."""
+    """The open files of one thread, which close with it.
+
+    Those on disk take a descriptor each, and room if they were fetched: few of them stay open.
+    Those read over the network part by part take neither, and opening them again takes requests.
+    """
 
     def __init__(self) -> None:
-        self.pid = os.getpid()
-        self.files: dict[str, pq.ParquetFile] = {}
+        self._start()
+
+    def find(self, file: str) -> pq.ParquetFile | None:
+        """The file if it is open."""
+        if self._pid != os.getpid():  # we were forked
+            self._start()
+        if file in self._on_disk:
+            self._on_disk[file] = self._on_disk.pop(file)
+        return self._on_disk.get(file) or self._elsewhere.get(file)
+
+    def keep(self, file: str, opened: pq.ParquetFile, *, on_disk: bool) -> None:
+        """Closes the one not used for longest if too many are open."""
+        (self._on_disk if on_disk else self._elsewhere)[file] = opened
+        if len(self._on_disk) > _MAX_OPEN:
+            self._on_disk.pop(next(iter(self._on_disk))).close(force=True)
+
+    def forget(self, file: str) -> None:
+        """To be opened anew."""
+        self._on_disk.pop(file, None)
+        self._elsewhere.pop(file, None)
+
+    def _start(self) -> None:
+        self._pid = os.getpid()
+        self._on_disk: dict[str, pq.ParquetFile] = {}  # the one used last comes last
+        self._elsewhere: dict[str, pq.ParquetFile] = {}
 
 
 class TableRows(AbstractRows):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -105,6 +106,8 @@ class Source:
 
     def _unreachable(self, error: Exception) -> str:
         reason = " ".join(str(error).split())
+        if _out_of_descriptors(error):
+            return f"path={self.path}: no more files may be opened; raise `ulimit -n` ({reason})"
         if isinstance(error, UnreachableError):
             pass  # says it all
         elif self.path.startswith((".", "/", "~")) or self.path.count("/") > 1:
@@ -138,6 +141,15 @@ def split_name(
             f"splits.{split}={name} does not exist; this data set has {', '.join(available)}"
         )
     return name
+
+
+def _out_of_descriptors(error: BaseException | None) -> bool:
+    """Whether it, or what caused it, says that too many files are open."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+            return True
+        error = error.__cause__
+    return False
 
 
 def _undecoded(dataset: datasets.Dataset) -> datasets.Dataset:

@@ -11,6 +11,7 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
+from pixelcnn_lit.data.decoding import ImageDecoder
 from pixelcnn_lit.images import enlarge, image_grid, to_bytes
 
 AnimationFormat = Literal["gif", "webp"]
@@ -26,12 +27,16 @@ LAST_FRAME = 1500
 
 
 def read_pictures(folder: Path, shape: tuple[int, int, int], num_levels: int) -> Tensor:
-    """The pictures of a folder, in the order of their names, to the nearest level.
+    """The pictures of a folder, in the order of their names, as levels.
+
+    The levels are those that training reads from such pictures with ``quantize=true``. What
+    :func:`~pixelcnn_lit.images.to_bytes` made bytes of comes back as it was for 2 to 27 levels and
+    for powers of 2; with other numbers a level may come back as the one beside it.
 
     Args:
         folder: with .png, .jpg, .jpeg, .bmp or .webp files.
         shape: (C, H, W) that each must have; grey and colour are converted.
-        num_levels: spread over the bytes 0 … 255.
+        num_levels: equal shares of the bytes 0 … 255.
 
     Returns:
         uint8 levels (N, C, H, W).
@@ -46,8 +51,9 @@ def read_pictures(folder: Path, shape: tuple[int, int, int], num_levels: int) ->
             f"images={folder}: no folder with pictures ({', '.join(sorted(suffixes))})"
         )
     pictures = np.stack([_read_picture(file, shape) for file in files])
-    levels = torch.from_numpy(pictures).movedim(-1, 1) * ((num_levels - 1) / 255)
-    return levels.round().to(torch.uint8)
+    decoder = ImageDecoder(shape[0], num_levels, shape[1:], quantize=True)
+    levels = decoder.to_levels(pictures, lambda: f"images={folder}")
+    return torch.from_numpy(levels).movedim(-1, 1).contiguous()
 
 
 def _read_picture(file: Path, shape: tuple[int, int, int]) -> np.ndarray:

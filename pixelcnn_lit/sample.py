@@ -34,6 +34,7 @@ from pixelcnn_lit.data.source import Split
 from pixelcnn_lit.given import read_given
 from pixelcnn_lit.images import Batch, image_grid
 from pixelcnn_lit.models import AbstractLitModel, load_model
+from pixelcnn_lit.output_folder import INDIVIDUAL, make_folder, remove_earlier, writing_to
 from pixelcnn_lit.pictures import (
     AnimationFormat,
     appearing,
@@ -48,6 +49,8 @@ from pixelcnn_lit.summary import duration
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C."""
+READ_WITH = {"num_completions": "given", "steps": "interpolate", "pixels_per_frame": "animation"}
+"""Options that are read only together with another."""
 
 
 @dataclass(frozen=True)
@@ -62,11 +65,11 @@ class SampleOptions:
     guidance: float
     seed: int
     given: str | None
-    num_completions: int
+    num_completions: int | None
     images: str | None
-    split: Split
+    split: Split | None
     interpolate: list[str | int] | None
-    steps: int
+    steps: int | None
     individual: bool
     npy: bool
     animation: AnimationFormat | None
@@ -82,10 +85,13 @@ def sample(config: DictConfig) -> None:
         ValueError: naming the option that cannot be met, before anything is drawn.
     """
     options = configuration.read_options(SampleOptions, config)
-    _check(options)
+    _check(options, has_data=config.get("data") is not None)
     model = load_model(options.checkpoint).to(torch_device(options.device))
     plan = make_plan(model, options, config)
-    output = _folder(Path(options.output))
+    output = Path(options.output)
+    make_folder(output)
+    if options.individual:
+        make_folder(output / INDIVIDUAL)
     start = time.perf_counter()
     rounds, finished = draw(model, plan, options)
     seconds = time.perf_counter() - start
@@ -93,7 +99,8 @@ def sample(config: DictConfig) -> None:
     state = "" if finished else ", interrupted"
     print(f"{number} images in {duration(seconds)}{state}")
     if number:
-        write(output, rounds, plan, model.likelihood.num_levels, options)
+        with writing_to(output):
+            write(output, rounds, plan, model.likelihood.num_levels, options)
     if not finished:
         sys.exit(INTERRUPTED)
 
@@ -102,24 +109,34 @@ def make_plan(model: AbstractLitModel, options: SampleOptions, config: DictConfi
     """What the options ask for.
 
     Raises:
-        ValueError: naming the option that does not fit the model.
+        ValueError: naming the option that does not fit the model, or that it does not read.
     """
+    asked: list[int] = []
 
     def examples(number: int) -> Batch:
+        asked.append(number)
         if options.images is None:
-            return first_examples(build_data(config, model), options.split, number)
+            return first_examples(build_data(config, model), options.split or "test", number)
         folder = Path(options.images)
         images = read_pictures(folder, model.image_shape, model.likelihood.num_levels)
         return {"image": images[:number]}
 
+    plan = _plan(model, options, examples)
+    if not asked:
+        _check_no_source(options, has_data=config.get("data") is not None)
+    return plan
+
+
+def _plan(model: AbstractLitModel, options: SampleOptions, examples: plans.Examples) -> Plan:
     if options.given is not None:
         given = read_given(options.given, model.image_size)
         number = options.num_images or 8
         labels = _listed(options.labels)
-        return plans.completion(model, number, labels, examples, given, options.num_completions)
+        num_completions = options.num_completions or 4
+        return plans.completion(model, number, labels, examples, given, num_completions)
     if options.interpolate is not None:
         number, ends = options.num_images or 4, options.interpolate
-        return plans.interpolation(model, number, ends, examples, options.steps)
+        return plans.interpolation(model, number, ends, examples, options.steps or 8)
     return plans.plain(model, options.num_images or 64, _listed(options.labels), examples)
 
 
@@ -164,12 +181,24 @@ def draw(model: AbstractLitModel, plan: Plan, options: SampleOptions) -> tuple[l
 def write(
     output: Path, rounds: list[Tensor], plan: Plan, num_levels: int, options: SampleOptions
 ) -> None:
-    """Write what is asked for, and say where it is."""
+    """Write what is asked for, what is worth most first, and say where it is.
+
+    Raises:
+        OSError: if a file cannot be written; those before it are whole.
+    """
     tiles, drawn, num_columns = lay_out(plan, rounds)
-    files = [output / "samples.png"]
-    write_picture(files[0], image_grid(tiles, num_levels, num_columns=num_columns))
+    remove_earlier(output)
+    if options.npy:
+        np.save(output / "samples.npy", tiles[drawn].numpy())
+        print(output / "samples.npy")
+    if options.individual:
+        for number, image in enumerate(tiles[drawn]):
+            tile = image_grid(image[None], num_levels, num_columns=1, padding=0)
+            write_picture(output / INDIVIDUAL / f"{number:05d}.png", tile, min_width=1)
+        print(f"{output / INDIVIDUAL}: {len(tiles[drawn])} pictures")
+    write_picture(output / "samples.png", image_grid(tiles, num_levels, num_columns=num_columns))
+    print(output / "samples.png")
     if options.animation:
-        files.append(output / f"samples.{options.animation}")
         frames = appearing(
             tiles,
             drawn,
@@ -178,19 +207,8 @@ def write(
             num_columns=num_columns,
             pixels_per_frame=options.pixels_per_frame or tiles.shape[-1],
         )
-        write_animation(files[-1], frames)
-    if options.npy:
-        files.append(output / "samples.npy")
-        np.save(files[-1], tiles[drawn].numpy())
-    if options.individual:
-        folder = _folder(output / "images")
-        for number, image in enumerate(tiles[drawn]):
-            files.append(folder / f"{number:05d}.png")
-            tile = image_grid(image[None], num_levels, num_columns=1, padding=0)
-            write_picture(files[-1], tile, min_width=1)
-    print(*(file for file in files if file.parent == output), sep="\n")
-    if options.individual:
-        print(f"{output / 'images'}: {len(tiles[drawn])} pictures")
+        write_animation(output / f"samples.{options.animation}", frames)
+        print(output / f"samples.{options.animation}")
 
 
 def lay_out(plan: Plan, rounds: list[Tensor]) -> tuple[Tensor, Tensor, int]:
@@ -215,7 +233,7 @@ def torch_device(name: Literal["cpu", "gpu"]) -> torch.device:
     return torch.device("cuda" if name == "gpu" else "cpu")
 
 
-def _check(options: SampleOptions) -> None:
+def _check(options: SampleOptions, *, has_data: bool) -> None:
     least = {"num_images": 1, "num_completions": 1, "steps": 2, "seed": 0}
     for name, smallest in {**least, "pixels_per_frame": 1, "batch_size": 1}.items():
         value = getattr(options, name)
@@ -229,19 +247,34 @@ def _check(options: SampleOptions) -> None:
         raise ValueError(f"interpolate={options.interpolate}: not together with given")
     if options.interpolate is not None and options.labels is not None:
         raise ValueError(f"labels={options.labels}: not together with interpolate")
+    for name, reader in READ_WITH.items():
+        if getattr(options, name) is not None and getattr(options, reader) is None:
+            raise ValueError(f"{name}={getattr(options, name)}: only read together with {reader}")
+    if options.images is not None:
+        _check_folder(options, options.images, has_data=has_data)
+
+
+def _check_folder(options: SampleOptions, images: str, *, has_data: bool) -> None:
+    """Refuse what is not read because a folder is, and to write where is read."""
+    if options.split is not None or has_data:
+        name = "data" if has_data else f"split={options.split}"
+        raise ValueError(f"{name}: not together with images={images}, which is read instead")
+    if Path(images).resolve() == (Path(options.output) / INDIVIDUAL).resolve():
+        raise ValueError(f"output={options.output}: images={images} lies there; name another")
+
+
+def _check_no_source(options: SampleOptions, *, has_data: bool) -> None:
+    """Refuse images that are named where none are needed."""
+    named = {"images": options.images, "split": options.split, "data": has_data or None}
+    for name, value in named.items():
+        if value is not None:
+            told = name if name == "data" else f"{name}={value}"
+            raise ValueError(f"{told}: not read, as what is drawn needs no images")
 
 
 def _listed(value: list[str | int] | str | int | None) -> list[str | int] | None:
     """A list, also of what was given alone."""
     return [value] if isinstance(value, str | int) else value
-
-
-def _folder(path: Path) -> Path:
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ValueError(f"output={path}: cannot be written ({error.strerror})") from error
-    return path
 
 
 @contextmanager

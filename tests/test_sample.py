@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import subprocess
 import sys
@@ -16,7 +17,9 @@ from PIL import Image
 
 from pixelcnn_lit import configuration
 from pixelcnn_lit.configuration import compose_config
+from pixelcnn_lit.data.decoding import ImageDecoder
 from pixelcnn_lit.given import read_given
+from pixelcnn_lit.images import to_bytes
 from pixelcnn_lit.models import (
     AbstractLitModel,
     LitConvAutoencoder,
@@ -25,7 +28,7 @@ from pixelcnn_lit.models import (
     LitPixelCNNPP,
     load_model,
 )
-from pixelcnn_lit.pictures import appearing, read_pictures
+from pixelcnn_lit.pictures import appearing, read_pictures, write_picture
 from pixelcnn_lit.sample import SampleOptions, sample
 
 DIGITS = {"channels": 1, "num_levels": 17, "image_size": [8, 8]}
@@ -72,6 +75,13 @@ def draw(folder: Path, tmp_path: Path) -> Callable[..., Path]:
         return output
 
     return run
+
+
+@pytest.fixture
+def pictures(draw: Callable[..., Path], tmp_path: Path) -> Path:
+    """A folder of pictures that a model drew, four of them."""
+    drawn = draw("plain", "num_images=4", "seed=9", "individual=true")
+    return (drawn / "images").rename(tmp_path / "pictures")
 
 
 def refusal(draw: Callable[..., Path], *overrides: str) -> str:
@@ -133,20 +143,21 @@ def test_completions_keep_what_is_given_and_differ_in_the_rest(draw):
         assert picture.width / picture.height == 4 / 2  # original | masked | two completions
 
 
-def test_all_completions_are_one_request_with_the_images_of_several(draw, folder, tmp_path):
-    pictures = draw("plain", "num_images=3", "individual=true") / "images"
-    output = draw("plain", f"images={pictures}", "given=left:2", "num_completions=4", "npy=true")
-    levels = np.load(output / "samples.npy").reshape(3, 4, 1, 8, 8)
+def test_all_completions_are_one_request_with_the_images_of_several(draw, folder, pictures):
+    output = draw("plain", f"images={pictures}", "given=left:2", "npy=true")
+    levels = np.load(output / "samples.npy").reshape(4, 4, 1, 8, 8)
     model, originals = load_model(folder / "plain.ckpt"), read_pictures(pictures, (1, 8, 8), 17)
     seeded = torch.Generator().manual_seed(0)
     for completion in range(4):
         expected = model.sample(
-            3, given=read_given("left:2", (8, 8)), images=originals, generator=seeded
+            4, given=read_given("left:2", (8, 8)), images=originals, generator=seeded
         )
         assert np.array_equal(levels[:, completion], expected.numpy())
 
 
-def test_ctrl_c_keeps_the_completions_that_are_finished_for_all_images(draw, monkeypatch):
+def test_ctrl_c_keeps_the_completions_that_are_finished_for_all_images(
+    draw, monkeypatch, pictures
+):
     requested = AbstractLitModel.sample_batches
 
     def interrupted(self, *arguments, **options):
@@ -155,13 +166,12 @@ def test_ctrl_c_keeps_the_completions_that_are_finished_for_all_images(draw, mon
                 raise KeyboardInterrupt
             yield batch
 
-    pictures = draw("plain", "num_images=4", "individual=true") / "images"
     asked = ["plain", f"images={pictures}", "given=left:2", "num_completions=4", "npy=true"]
     whole = np.load(draw(*asked) / "samples.npy").reshape(4, 4, 1, 8, 8)
     monkeypatch.setattr(AbstractLitModel, "sample_batches", interrupted)
     with pytest.raises(SystemExit, match="130"):
         draw(*asked, "batch_size=2")
-    kept = np.load(pictures.parent / "samples.npy").reshape(4, 2, 1, 8, 8)
+    kept = np.load(pictures.parent / "drawn" / "samples.npy").reshape(4, 2, 1, 8, 8)
     assert np.array_equal(kept, whole[:, :2])
 
 
@@ -176,8 +186,7 @@ def test_without_guidance_the_condition_is_ignored(draw, folder):
     assert np.array_equal(*drawn)
 
 
-def test_pictures_of_a_folder_are_completed(draw, tmp_path):
-    pictures = draw("plain", "num_images=3", "individual=true") / "images"
+def test_pictures_of_a_folder_are_completed(draw, pictures):
     output = draw("plain", f"images={pictures}", "given=right:5", "num_completions=1", "npy=true")
     levels, originals = np.load(output / "samples.npy"), read_pictures(pictures, (1, 8, 8), 17)
     assert np.array_equal(levels[..., 3:], originals[..., 3:].numpy())
@@ -308,11 +317,76 @@ def test_ctrl_c_keeps_the_batches_that_are_finished(draw, monkeypatch, folder, t
         (["missing"], "missing.ckpt: there is no such file"),
         (["plain", "animation=mp4"], "animation=mp4: must be gif or webp or null"),
         (["plain", "output=/dev/null/x"], "output=/dev/null/x: cannot be written"),
+        (["plain", "num_completions=4"], "num_completions=4: only read together with given"),
+        (["plain", "steps=8"], "steps=8: only read together with interpolate"),
+        (["plain", "pixels_per_frame=1"], "pixels_per_frame=1: only read together with animation"),
+        (["plain", "images=nowhere"], "images=nowhere: not read, as what is drawn needs no"),
+        (["labelled", "interpolate=[0,1]", "split=test"], "split=test: not read, as what is"),
+        (["labelled", "data=digits"], "data: not read, as what is drawn needs no"),
+        (["code", "images=x", "split=val"], "split=val: not together with images=x, which"),
+        (["code", "images=x", "data=digits"], "data: not together with images=x, which is read"),
+        (["code", "images=a/images", "output=a"], "output=a: images=a/images lies there"),
+        (["code", "data=digits", "split=all"], "split=all: must be train or val or test or null"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_done_is_refused_in_one_line(draw, overrides: list[str], reason: str):
     message = refusal(draw, *overrides)
     assert re.search(reason, message), message
+
+
+@pytest.mark.parametrize("num_levels", [*range(2, 28), 32, 64, 128, 256])
+def test_pictures_are_read_as_training_reads_them_and_as_they_were_written(
+    tmp_path: Path, num_levels: int
+):
+    ramp = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    Image.fromarray(ramp).save(tmp_path / "0.png")
+    read = read_pictures(tmp_path, (1, 16, 16), num_levels)[0, 0].numpy()
+    decoder = ImageDecoder(1, num_levels, (16, 16), quantize=True)
+    trained_on = decoder(
+        {"bytes": (tmp_path / "0.png").read_bytes(), "path": None}, lambda: "the ramp"
+    )
+    assert np.array_equal(read, trained_on[0])
+    shares = np.ceil(np.arange(num_levels + 1) * (256 / num_levels))
+    assert np.array_equal(np.bincount(read.ravel()), np.diff(shares))
+    levels = torch.arange(num_levels)
+    write_picture(
+        tmp_path / "0.png", to_bytes(levels, num_levels).expand(3, 1, -1).movedim(0, -1), 1
+    )
+    assert torch.equal(
+        read_pictures(tmp_path, (1, 1, num_levels), num_levels).flatten(), levels.byte()
+    )
+
+
+def test_a_folder_that_takes_no_files_is_refused_before_anything_is_drawn(draw, monkeypatch):
+    monkeypatch.setattr(AbstractLitModel, "sample_batches", None)  # drawing would fail
+    assert refusal(draw, "plain", "output=/proc/self").startswith(
+        "output=/proc/self: cannot be written ("
+    )
+
+
+def test_levels_and_pictures_are_kept_when_the_disk_is_full_later(draw, monkeypatch, tmp_path):
+    def full(*arguments: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("pixelcnn_lit.sample.write_animation", full)
+    asked = ["num_images=2", "npy=true", "individual=true", "animation=gif"]
+    assert refusal(draw, "plain", *asked) == (
+        f"output={tmp_path / 'drawn'}: cannot be written (No space left on device)"
+    )
+    levels = np.load(tmp_path / "drawn" / "samples.npy")
+    single = read_pictures(tmp_path / "drawn" / "images", (1, 8, 8), 17)
+    assert np.array_equal(single.numpy(), levels)
+
+
+def test_a_folder_drawn_into_again_holds_nothing_of_the_earlier_time_but_what_is_not_its_own(draw):
+    all_kinds = ["npy=true", "individual=true", "animation=gif"]
+    output = draw("plain", "num_images=3", *all_kinds)
+    own = ["mine.png", "images/1.png", "images/00001.txt", "images/x00001.png"]
+    for name in own:
+        (output / name).touch()
+    draw("plain", "num_images=2", "individual=true")
+    found = {str(file.relative_to(output)) for file in output.rglob("*.*")}
+    assert found == {"samples.png", "images/00000.png", "images/00001.png", *own}
 
 
 def test_a_damaged_checkpoint_is_refused_in_one_line(draw, folder: Path):

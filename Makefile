@@ -65,10 +65,10 @@ else
 endif
 
 sample: $(INSTALLED) ## RUN=runs/… ARGS="…": draw images from the best checkpoint of a run
-	$(PYTHON) -m pixelcnn_lit.sample $(if $(RUN),checkpoint=$(RUN)/checkpoints/best.ckpt) $(ARGS)
+	$(PYTHON) -m pixelcnn_lit.sample $(if $(RUN),checkpoint=$(RUN)) $(ARGS)
 
 evaluate: $(INSTALLED) ## RUN=runs/… ARGS="…": bits/dim of the best checkpoint of a run
-	$(PYTHON) -m pixelcnn_lit.evaluate $(if $(RUN),checkpoint=$(RUN)/checkpoints/best.ckpt) $(ARGS)
+	$(PYTHON) -m pixelcnn_lit.evaluate $(if $(RUN),checkpoint=$(RUN)) $(ARGS)
 
 sweep: $(INSTALLED) $(if $(OFFLINE),$(ENGINE)) ## SWEEP=pp_architecture [OFFLINE=1] [COUNT=4] ARGS="…": many runs, ranked
 	$(PYTHON) -m pixelcnn_lit.sweep $(or $(SWEEP),pp_architecture) $(if $(OFFLINE),--offline) \

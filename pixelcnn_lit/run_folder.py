@@ -38,11 +38,18 @@ def checkpoint_to_resume(resume: str | None, run_dir: Path) -> Path | None:
             say(f"warning: {path} is damaged, going on without it")
         say(f"resuming {newest}" if newest else f"nothing to resume in {run_dir}, starting anew")
         return newest
-    if global_step(Path(resume)) is None:
+    checkpoint = Path(resume)
+    if global_step(checkpoint) is None:
         raise ValueError(
             f"resume={resume}: not a readable checkpoint; null, auto or the path of one"
         )
-    return Path(resume)
+    of_this_run = run_dir.resolve() in checkpoint.resolve().parents
+    if not of_this_run and any(run_dir.glob("checkpoints/*.ckpt")):
+        raise ValueError(
+            f"run_dir={run_dir}: holds a run already, which resume={resume} would overwrite;"
+            " name another folder"
+        )
+    return checkpoint
 
 
 def open_run_dir(run_dir: Path, config: DictConfig) -> None:

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
+import sys
+from types import FrameType
+
+from pixelcnn_lit.messages import say
 
 
 def requeue_slurm_job() -> None:
@@ -16,3 +21,24 @@ def requeue_slurm_job() -> None:
     if "SLURM_ARRAY_JOB_ID" in os.environ:
         job = f"{os.environ['SLURM_ARRAY_JOB_ID']}_{os.environ['SLURM_ARRAY_TASK_ID']}"
     subprocess.run(["scontrol", "requeue", job], check=True)
+
+
+def requeue_at_warning() -> None:
+    """Outside of training nothing needs saving: from now on SIGUSR1 requeues a SLURM job at once.
+
+    Training itself saves first. Without SLURM the signal is ignored.
+    """
+    if "SLURM_JOB_ID" not in os.environ:
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+        return
+    own = os.getpid()
+
+    def requeue(signum: int, frame: FrameType | None) -> None:
+        if os.getpid() != own:  # a worker inherits the handler; only its parent may act
+            return
+        if os.environ.get("SLURM_PROCID", "0") == "0":
+            say("stopped by SIGUSR1 outside of training; the requeued job goes on from there")
+            requeue_slurm_job()
+        sys.exit(0)
+
+    signal.signal(signal.SIGUSR1, requeue)

@@ -15,7 +15,8 @@ def summary_table(
     metrics: dict[str, float],
     *,
     num_parameters: int,
-    num_steps: int,
+    first_step: int,
+    last_step: int,
     seconds: float,
     images_per_second: float | None,
     has_likelihood: bool,
@@ -26,8 +27,9 @@ def summary_table(
         run_dir: the run folder.
         metrics: ``test/bits_per_dim`` and so on, as far as they were measured.
         num_parameters: trainable numbers in the model.
-        num_steps: optimizer steps.
-        seconds: training time, validations and pictures included.
+        first_step: optimizer steps in the checkpoint that the run went on from.
+        last_step: optimizer steps at its end.
+        seconds: training time from the first to the last, validations and pictures included.
         images_per_second: in training, over all processes.
         has_likelihood: whether images can be drawn and bits/dim measured; not from the baseline
             that is trained on the squared error.
@@ -41,10 +43,13 @@ def summary_table(
                 table.add_row(f"{stage} {unit}", f"{metrics[f'{stage}/{metric}']:.4f}")
     table.add_row("parameters", f"{num_parameters:,}")
     speed = f", {images_per_second:,.0f} images/s" if images_per_second else ""
-    table.add_row("training", f"{num_steps:,} steps in {duration(seconds)}{speed}")
+    resumed = f", after {first_step:,} before" if first_step else ""
+    steps = f"{last_step - first_step:,} steps in {duration(seconds)}{resumed}"
+    table.add_row("training", f"{steps}{speed}")
     table.add_section()
     for name, file in [
         ("weights", "checkpoints/best.ckpt"),
+        ("latest weights", "checkpoints/last.ckpt"),
         ("numbers", "metrics.csv"),
         ("curve", "nll_curve.png"),
         ("curve", "mse_curve.png"),

@@ -277,10 +277,12 @@ def run_id(run_dir: Path) -> str:
         OSError: if the folder cannot be written.
     """
     file = run_dir / "wandb_run_id"
-    if not file.exists():
+    if not file.exists() or not file.read_text():
         job = os.environ.get("SLURM_JOB_ID")
         anew = secrets.token_hex(4)
         if job:
             anew = f"slurm-{job}-{anew}"
-        file.write_text(os.environ.get("WANDB_RUN_ID", anew))
+        unfinished = file.with_suffix(f".{os.getpid()}")
+        unfinished.write_text(os.environ.get("WANDB_RUN_ID", anew))
+        unfinished.replace(file)
     return file.read_text()

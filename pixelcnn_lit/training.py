@@ -26,13 +26,13 @@ from pixelcnn_lit import configuration
 from pixelcnn_lit.callbacks import Checkpoints, Interrupted, Throughput
 from pixelcnn_lit.checkpoints import check_same_model, global_step, remove_unfinished
 from pixelcnn_lit.data.abstract import AbstractImageDataModule
-from pixelcnn_lit.messages import say
+from pixelcnn_lit.messages import one_line, say
 from pixelcnn_lit.metrics_file import MetricsFile
 from pixelcnn_lit.models import AbstractLitModel
 from pixelcnn_lit.run_data import check_suits
 from pixelcnn_lit.run_folder import checkpoint_to_resume, open_run_dir
 from pixelcnn_lit.run_options import RunOptions
-from pixelcnn_lit.slurm import requeue_slurm_job
+from pixelcnn_lit.slurm import requeue_at_warning, requeue_slurm_job
 from pixelcnn_lit.summary import print_summary, summary_table
 from pixelcnn_lit.tracking import WandbTracker
 
@@ -70,8 +70,10 @@ def train(config: DictConfig) -> float | None:
     checkpoint = None
     if parts.trainer.is_global_zero or options.resume:
         checkpoint = checkpoint_to_resume(options.resume, run_dir)
+    first_step = 0
     if checkpoint is not None:
         check_same_model(checkpoint, parts.model.hparams)
+        first_step = cast(int, global_step(checkpoint))
     if options.compile:
         parts.model.network.compile()
     if parts.trainer.is_global_zero:
@@ -79,8 +81,7 @@ def train(config: DictConfig) -> float | None:
         parts.data.prepare_data()  # Lightning would do it, but only after the run folder is opened
         open_run_dir(run_dir, config)
         remove_unfinished(run_dir)
-        step = 0 if checkpoint is None else cast(int, global_step(checkpoint))
-        parts.metrics_file.keep_until(step)
+        parts.metrics_file.keep_until(first_step)
     finished = False
     try:
         for tracker in parts.trackers:
@@ -91,6 +92,8 @@ def train(config: DictConfig) -> float | None:
         if math.isinf(parts.checkpoints.best):
             every = config.trainer.check_val_every_n_epoch
             say(f"no validation took place (trainer.check_val_every_n_epoch={every})")
+        for tracker in parts.trackers:
+            tracker.upload_checkpoint(parts.checkpoints.best_path)
         metrics = _test(parts) if options.test else {}
         finished = True
     finally:
@@ -99,7 +102,7 @@ def train(config: DictConfig) -> float | None:
     if not math.isinf(parts.checkpoints.best):
         metrics[parts.checkpoints.monitor] = parts.checkpoints.best
     if parts.trainer.is_global_zero:
-        _summarise(parts, run_dir, metrics, seconds)
+        _summarise(parts, run_dir, metrics, first_step, seconds)
     return metrics.get(parts.checkpoints.monitor)
 
 
@@ -108,8 +111,7 @@ def _prepare_process(options: RunOptions) -> None:
         raise ValueError(f"seed={options.seed}: must be 0 … {2**32 - 1}")
     # for the processes that Lightning starts
     os.environ[configuration.RUN_DIR_VARIABLE] = options.run_dir
-    # SLURM's warning may come before training begins
-    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    requeue_at_warning()  # which may come before training begins, and during the test
     # a log file on a full disk (W&B's) is no reason to fill the screen
     logging.raiseExceptions = False
     for name in ("lightning.pytorch", "lightning.fabric"):
@@ -186,9 +188,15 @@ def _fit(parts: Parts, checkpoint: Path | None) -> float:
         say(f"error: {error}")
         sys.exit(1)
     except (ValueError, OSError) as error:
-        if trainer.global_step:  # not the user's
-            raise RuntimeError(f"training failed at step {trainer.global_step}") from error
-        raise ValueError(str(error)) from error
+        if not trainer.global_step:
+            raise ValueError(str(error)) from error
+        if "HYDRA_FULL_ERROR" in os.environ:
+            raise
+        say(
+            f"error: training failed at step {trainer.global_step}: {one_line(error)};"
+            " resume=auto goes on from the last checkpoint, HYDRA_FULL_ERROR=1 shows where it was"
+        )
+        sys.exit(1)
     return time.perf_counter() - start
 
 
@@ -225,17 +233,18 @@ def _test(parts: Parts) -> dict[str, float]:
         return {}
     model = type(parts.model).load_from_checkpoint(kept, map_location="cpu", weights_only=True)
     [metrics] = parts.trainer.test(model, datamodule=parts.data, verbose=False)
-    for tracker in parts.trackers:
-        tracker.upload_checkpoint(kept)
     return dict(metrics)
 
 
-def _summarise(parts: Parts, run_dir: Path, metrics: dict[str, float], seconds: float) -> None:
+def _summarise(
+    parts: Parts, run_dir: Path, metrics: dict[str, float], first_step: int, seconds: float
+) -> None:
     table = summary_table(
         run_dir,
         metrics,
         num_parameters=sum(p.numel() for p in parts.model.parameters() if p.requires_grad),
-        num_steps=parts.trainer.fit_loop.epoch_loop.global_step,
+        first_step=first_step,
+        last_step=parts.trainer.fit_loop.epoch_loop.global_step,
         seconds=seconds,
         images_per_second=parts.throughput.images_per_second if parts.throughput else None,
         has_likelihood=isinstance(parts.model, AbstractLitModel),

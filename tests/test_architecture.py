@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parents[1] / "pixelcnn_lit"
 FLOORS = [
     {"images", "layers", "schedules"},
     {"likelihoods", "networks"},
-    {"sampling", "coding", "metrics", "messages"},
+    {"sampling", "metrics", "messages"},
     {"models", "data", "metrics_file", "checkpoints", "slurm"},
     {"callbacks", "wandb_mode"},
     {"configuration", "run_folder", "run_options", "summary", "tracking", "trial"},

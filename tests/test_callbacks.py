@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -12,7 +15,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from lightning import Trainer
+from lightning import Callback, Trainer
 from lightning.pytorch.plugins.precision import Precision
 from torch import nn
 
@@ -26,10 +29,11 @@ from pixelcnn_lit.callbacks import (
     StepSeeds,
 )
 from pixelcnn_lit.callbacks.curve import learning_curve, smooth
-from pixelcnn_lit.callbacks.interruption import Interruption
+from pixelcnn_lit.callbacks.interruption import Interrupted, Interruption
 from pixelcnn_lit.callbacks.samples import choose_per_class
-from pixelcnn_lit.checkpoints import AtomicCheckpointIO
+from pixelcnn_lit.checkpoints import AtomicCheckpointIO, global_step
 from pixelcnn_lit.configuration import compose_config
+from pixelcnn_lit.data import HFImageDataModule
 from pixelcnn_lit.images import enlarge
 from pixelcnn_lit.models import LitPixelCNNPP
 from pixelcnn_lit.training import train
@@ -277,6 +281,45 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) 
         writer.save_checkpoint({"global_step": 2, "broken": Broken()}, path)
     assert torch.load(path, weights_only=True) == {"global_step": 1}
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_outside_of_training_a_warning_requeues_the_slurm_job_at_once(tmp_path: Path) -> None:
+    """With a scontrol that writes down what it is asked."""
+    scontrol = tmp_path / "scontrol"
+    scontrol.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/asked\n')
+    scontrol.chmod(0o755)
+    script = (
+        "import signal, time\nfrom pixelcnn_lit.slurm import requeue_at_warning\n"
+        "requeue_at_warning()\nsignal.raise_signal(signal.SIGUSR1)\ntime.sleep(60)\n"
+    )
+    environment = {
+        **os.environ, "SLURM_JOB_ID": "7", "SLURM_PROCID": "0",
+        "PATH": f"{tmp_path}:{os.environ['PATH']}",
+    }  # fmt: skip
+    ended = subprocess.run([sys.executable, "-c", script], env=environment, timeout=30, check=True)
+    assert ended.returncode == 0
+    assert (tmp_path / "asked").read_text() == "requeue 7\n"
+
+
+class SignalInTheLastStep(Callback):
+    """As if someone pressed Ctrl-C while the last step is taken."""
+
+    def on_before_zero_grad(self, trainer: Trainer, *_: object) -> None:
+        if trainer.global_step == 2:
+            signal.raise_signal(signal.SIGTERM)
+
+
+def test_a_signal_in_the_last_step_is_acted_upon_and_nothing_is_lost(tmp_path: Path) -> None:
+    trainer = Trainer(
+        accelerator="cpu", max_epochs=1, limit_train_batches=3, limit_val_batches=0, logger=False,
+        enable_progress_bar=False, enable_model_summary=False, default_root_dir=tmp_path,
+        callbacks=[SignalInTheLastStep(), Checkpoints(str(tmp_path / "checkpoints"))],
+    )  # fmt: skip
+    model = LitPixelCNNPP(1, 17, [8, 8], num_hierarchies=1, num_filters=2, num_resnet=1)
+    facts = {"channels": 1, "num_levels": 17, "image_size": [8, 8], "num_classes": 10}
+    with pytest.raises(Interrupted, match="SIGTERM after step 3"):
+        trainer.fit(model, datamodule=HFImageDataModule("digits", **facts, batch_size=8))
+    assert global_step(tmp_path / "checkpoints/last.ckpt") == 3
 
 
 def test_a_signal_waits_for_the_end_of_the_step_and_a_second_ctrl_c_does_not() -> None:

@@ -15,6 +15,7 @@ from pixelcnn_lit.checkpoints import global_step
 from pixelcnn_lit.configuration import compose_config
 from pixelcnn_lit.data import HFImageDataModule
 from pixelcnn_lit.models import LitPixelCNNPP
+from pixelcnn_lit.models.loading import load_model
 from pixelcnn_lit.training import train
 
 TINY = [
@@ -120,6 +121,17 @@ def test_a_run_cut_short_within_an_epoch_is_validated_drawn_tested_and_can_go_on
     assert [r["step"] for r in rows(tmp_path / "run") if r["val/bits_per_dim"]] == ["2", "3"]
 
 
+def test_a_run_whose_steps_end_with_an_epoch_is_drawn(tmp_path: Path) -> None:
+    run(tmp_path / "run", "trainer.max_steps=4", "trainer.max_epochs=9", "test=false")
+    assert [path.name for path in (tmp_path / "run/samples").iterdir()] == ["epoch=000.png"]
+
+
+def test_a_run_without_a_best_checkpoint_is_opened_by_its_last(tmp_path: Path) -> None:
+    run(tmp_path / "run", "trainer.max_steps=1", "trainer.check_val_every_n_epoch=2", "test=false")
+    assert not (tmp_path / "run/checkpoints/best.ckpt").exists()
+    assert isinstance(load_model(tmp_path / "run"), LitPixelCNNPP)
+
+
 def test_a_run_that_ends_before_its_first_validation_says_so(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -189,6 +201,7 @@ def test_a_batch_smaller_than_the_number_of_processes_is_refused(tmp_path: Path)
         ("model.scheduler.decay=2", r"model\.scheduler: decay=2: must lie in"),
         ("trainer.max_epochs=-5", r"trainer: .*max_epochs"),
         ("seed=-1", r"seed=-1: must be 0"),
+        ("trainer.log_every_n_steps=0", r".*trainer\.log_every_n_steps=0: must be 1"),
     ],
 )
 def test_parts_that_cannot_be_or_do_not_fit_are_refused_before_anything_is_written(

@@ -71,6 +71,16 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run_dir
 
 
+def test_another_run_is_not_continued_over_this_one(uninterrupted: Path, tmp_path: Path) -> None:
+    run(tmp_path / "run", "trainer.max_steps=1")
+    kept = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    other = uninterrupted / "checkpoints" / "last.ckpt"
+    with pytest.raises(ValueError, match=r"^run_dir=.*/run: holds a run already, which resume="):
+        run(tmp_path / "run", f"resume={other}")
+    assert {path: path.read_bytes() for path in kept} == kept
+    run(tmp_path / "new", f"resume={other}")  # an empty folder may go on from it
+
+
 @pytest.mark.parametrize("stop", [3, 5, pytest.param(8, marks=pytest.mark.slow)])
 def test_a_run_stopped_within_or_between_epochs_goes_on_exactly(
     stop: int, uninterrupted: Path, tmp_path: Path

@@ -78,8 +78,15 @@ class Checkpoints(Checkpoint):
         self._last_time = time.monotonic()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Ends listening for signals."""
+        """Ends listening for signals.
+
+        Raises:
+            Interrupted: if a signal came with the last step; the test is left for another time.
+        """
+        signum = self._stopping or self._interruption.pending(trainer)
         self._interruption.stop_listening()
+        if signum:
+            raise Interrupted(signum, trainer.global_step)
 
     def on_train_batch_end(
         self,

@@ -40,7 +40,8 @@ class AbstractEpochPictures(Callback):
         if trainer.state.fn != "fit" or trainer.sanity_checking or not trainer.is_global_zero:
             return False
         epoch = trainer.current_epoch + 1
-        is_last = epoch == trainer.max_epochs or trainer.should_stop
+        out_of_steps = trainer.global_step == trainer.max_steps
+        is_last = epoch == trainer.max_epochs or out_of_steps or trainer.should_stop
         return is_last or epoch % self.every_n_epochs == 0
 
     def save(self, trainer: Trainer, picture: Tensor) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable
 from types import FrameType
 
 import torch
 from lightning import Trainer
 
+_Handler = Callable[[int, FrameType | None], object] | int | signal.Handlers | None
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
@@ -35,17 +37,18 @@ class Interruption:
         self._received = 0
         self._pid = os.getpid()
         self._saved_step: int | None = None
+        self._before: dict[int, _Handler] = {}
 
     def listen(self) -> None:
         """Takes the signals over from Lightning, which acts on some of them in mid-step."""
         for signum in SIGNALS:
-            signal.signal(signum, self._remember)
+            self._before[signum] = signal.signal(signum, self._remember)
 
     def stop_listening(self) -> None:
-        """Gives the signals their usual meaning again."""
+        """Gives the signals their meaning before training again."""
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+        signal.signal(signal.SIGUSR1, self._before.get(signal.SIGUSR1, signal.SIG_IGN))
 
     def act_at_once(self, saved_step: int) -> None:
         """From now on a signal stops where it arrives: the state after ``saved_step`` is saved.
@@ -69,9 +72,7 @@ class Interruption:
         return int(trainer.strategy.reduce(received, reduce_op="max"))
 
     def _remember(self, signum: int, frame: FrameType | None) -> None:
-        if (
-            os.getpid() != self._pid
-        ):  # a data-loading worker inherits the handler; only its parent may act
+        if os.getpid() != self._pid:  # a worker inherits the handler; only its parent may act
             if signum == signal.SIGTERM:
                 os._exit(128 + signum)
             return

@@ -19,6 +19,7 @@ class Throughput(Callback):
     """
 
     def __init__(self, every_n_steps: int = 50) -> None:
+        _check(every_n_steps)
         self.every_n_steps = every_n_steps
         self._num_images = 0
         self._seconds = 0.0
@@ -34,7 +35,9 @@ class Throughput(Callback):
         self._seconds += time.perf_counter() - self._start
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Starts the clock again."""
+        """Starts the clock again; what the pictures took of the memory is not the training's."""
+        if pl_module.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(pl_module.device)
         self._start = time.perf_counter()
 
     def on_train_batch_end(
@@ -68,6 +71,7 @@ class GradientNorm(Callback):
     """Logs ``gradient_norm``, the Euclidean norm over all parameters before clipping."""
 
     def __init__(self, every_n_steps: int = 50) -> None:
+        _check(every_n_steps)
         self.every_n_steps = every_n_steps
 
     def on_before_optimizer_step(
@@ -79,3 +83,8 @@ class GradientNorm(Callback):
         gradients = [p.grad for p in pl_module.parameters() if p.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)
         pl_module.log("gradient_norm", norm, on_step=True, on_epoch=False, batch_size=1)
+
+
+def _check(every_n_steps: int) -> None:
+    if every_n_steps < 1:
+        raise ValueError(f"trainer.log_every_n_steps={every_n_steps}: must be 1 or more")

@@ -81,6 +81,10 @@ class ProgressLines(Callback):
                 f"epoch {trainer.current_epoch}, validation, {_of('batch', batch_idx, total)}"
             )
 
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Counts the images of the training only."""
+        self._restart()
+
     def on_test_batch_end(
         self,
         trainer: Trainer,

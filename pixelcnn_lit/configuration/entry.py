@@ -43,7 +43,11 @@ def run(task: Callable[[DictConfig], object], config_name: str, options_type: ty
             end_with_error(error)
 
     main = hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=config_name)
-    main(checked_task)()
+    try:
+        main(checked_task)()
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
 
 
 def end_with_error(error: Exception) -> NoReturn:

@@ -27,7 +27,8 @@ def load_model(checkpoint: str | Path) -> AbstractLitModel:
     """The model of a checkpoint, on the CPU and in evaluation mode, with its averaged weights.
 
     Args:
-        checkpoint: a checkpoint file, or a run folder, whose best checkpoint is taken.
+        checkpoint: a checkpoint file, or a run folder, whose best checkpoint is taken, or the last
+            if nothing was validated.
 
     Raises:
         ValueError: if there is none, it is damaged, or it belongs to no model with a likelihood.
@@ -48,8 +49,9 @@ def load_one_of(classes: Sequence[type[Model]], checkpoint: str | Path, option: 
         ValueError: naming ``option``, if there is none, it is damaged, or it is of another class.
     """
     path = Path(checkpoint)
-    if path.is_dir():
-        path = path / "checkpoints" / "best.ckpt"
+    if path.is_dir():  # before the first validation there is none that is best
+        kept = [path / "checkpoints" / name for name in ("best.ckpt", "last.ckpt")]
+        path = next((file for file in kept if file.exists()), kept[0])
     name = _model_class(path, option)
     allowed = {model.__name__: model for model in classes}
     if name not in allowed:
@@ -63,9 +65,7 @@ def load_one_of(classes: Sequence[type[Model]], checkpoint: str | Path, option: 
 def _model_class(path: Path, option: str) -> str | None:
     """The class that a checkpoint names, None if it names none."""
     if not path.is_file():
-        last = path.with_name("last.ckpt")
-        hint = f"; {last} is there" if last.is_file() else ""
-        raise ValueError(f"{option}={path}: there is no such file{hint}")
+        raise ValueError(f"{option}={path}: there is no such file")
     try:
         # torch.load overlooks a flipped bit; testzip reads every byte against its checksum
         with zipfile.ZipFile(path) as archive:

@@ -10,9 +10,12 @@ import argparse
 import importlib
 import importlib.util
 import os
+import signal
 import subprocess
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -25,12 +28,14 @@ from rich.console import Console
 from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
 
 from pixelcnn_lit.configuration import end_with_error
-from pixelcnn_lit.messages import one_line
+from pixelcnn_lit.messages import one_line, say
 from pixelcnn_lit.ranking import ranking, save_plot
 from pixelcnn_lit.trial import Trial, Value, run_trial
 from pixelcnn_lit.wandb_mode import logged_in
 
 SWEEPS_DIR = Path(__file__).resolve().parents[1] / "sweeps"
+_COUNT = 10  # trials of an offline sweep without end
+_INTERRUPTED = 130  # exit status after Ctrl-C
 
 
 @dataclass(frozen=True)
@@ -63,17 +68,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m pixelcnn_lit.sweep", description=__doc__)
     parser.add_argument("sweep", help="a file in sweeps/, without its ending")
     parser.add_argument("--offline", action="store_true", help="without W&B's server")
-    parser.add_argument("--count", type=int, help="how many runs at most")
+    parser.add_argument(
+        "--count",
+        type=int,
+        help=f"how many runs at most; without it a whole grid, else {_COUNT} offline and no end "
+        "with W&B's server",
+    )
     parser.add_argument("--folder", type=Path, help="where offline runs go")
     parser.add_argument("overrides", nargs="*", help="options of every run: trainer.max_epochs=5")
     arguments = parser.parse_intermixed_args()
     try:
         sweep = read_sweep(arguments.sweep)
+        if arguments.count is not None and arguments.count < 1:
+            raise ValueError(f"--count={arguments.count} (COUNT): must be 1 or more")
         if arguments.offline:
             when = f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
             folder = arguments.folder or Path("runs") / f"sweep-{sweep.name}" / when
-            trials = run_offline(sweep, arguments.count or 10, folder, arguments.overrides)
-            report(trials, sweep, folder)
+            count = arguments.count or _usual_count(sweep)
+            with _sigterm_like_ctrl_c():
+                trials, complete = run_offline(sweep, count, folder, arguments.overrides)
+            if status := report(trials, sweep, folder, complete=complete):
+                sys.exit(status)
         else:
             run_online(sweep, arguments.count, arguments.overrides)
     except ValueError as error:
@@ -119,14 +134,19 @@ def run_online(sweep: Sweep, count: int | None, overrides: list[str]) -> None:
     sys.exit(done.returncode)
 
 
-def run_offline(sweep: Sweep, count: int, folder: Path, overrides: list[str]) -> list[Trial]:
+def run_offline(
+    sweep: Sweep, count: int | None, folder: Path, overrides: list[str]
+) -> tuple[list[Trial], bool]:
     """Runs up to ``count`` trials one after the other.
 
     Args:
         sweep: what to try.
-        count: trials at most; a grid may have fewer.
+        count: trials at most; None tries everything, which ends for grids only.
         folder: every run gets a folder in it.
         overrides: options of every run.
+
+    Returns:
+        The trials that came to an end, and whether these are all: Ctrl-C ends the running one.
 
     Raises:
         ValueError: if W&B's engine is not installed, or does not accept the file.
@@ -136,42 +156,56 @@ def run_offline(sweep: Sweep, count: int, folder: Path, overrides: list[str]) ->
         raise ValueError(f"sweeps/{sweep.name}.yaml: {'; '.join(violations)}")
     trials: list[Trial] = []
     suggestions: list[Suggestion] = []
-    while len(trials) < count:
-        suggestion = engine.next_run(sweep.config, suggestions)
-        if suggestion is None:  # the grid is complete
-            break
-        suggestions.append(suggestion)
-        suggestion.name = str(len(trials))
-        suggestion.state = engine.RunState.running
-        options: dict[str, Value] = {name: v["value"] for name, v in suggestion.config.items()}
-        arguments = create_sweep_command_args({"args": suggestion.config})["args_no_hyphens"]
+    try:
+        while count is None or len(trials) < count:
+            suggestion = engine.next_run(sweep.config, suggestions)
+            if suggestion is None:  # the grid is complete
+                break
+            suggestions.append(suggestion)
+            trials.append(_run(engine, sweep, suggestions, folder, overrides))
+    except KeyboardInterrupt:
+        return trials, False
+    return trials, True
 
-        def should_stop(history: dict[int, float], suggestion: Suggestion = suggestion) -> bool:
-            suggestion.history = [{sweep.metric: value} for value in history.values()]
-            if "early_terminate" not in sweep.config:
-                return False
-            return any(run is suggestion for run in engine.stop_runs(sweep.config, suggestions))
 
-        number = len(trials)
-        print(f"trial {number}: {' '.join(arguments)}", file=sys.stderr, flush=True)
-        trial = run_trial(
-            number,
-            options,
-            [*arguments, *overrides],
-            folder / f"{number:03d}",
-            metric=sweep.metric,
-            should_stop=should_stop,
-            group=f"{sweep.name} {folder.name}",
-        )
-        suggestion.history = [{sweep.metric: value} for value in trial.history.values()]
-        if trial.best is not None:
-            suggestion.summary_metrics = {sweep.metric: trial.best}
-        done = trial.state in ("finished", "stopped")
-        suggestion.state = engine.RunState.finished if done else engine.RunState.failed
-        trials.append(trial)
-        value = "" if trial.best is None else f" {sweep.metric} {trial.best:.4f}"
-        print(f"  {trial.state}{value} {trial.message}", file=sys.stderr, flush=True)
-    return trials
+def _run(
+    engine: ModuleType,
+    sweep: Sweep,
+    suggestions: list[Suggestion],
+    folder: Path,
+    overrides: list[str],
+) -> Trial:
+    """Runs the last of the suggestions and tells it what came of it."""
+    suggestion, number = suggestions[-1], len(suggestions) - 1
+    suggestion.name = str(number)
+    suggestion.state = engine.RunState.running
+    options: dict[str, Value] = {name: v["value"] for name, v in suggestion.config.items()}
+    arguments = create_sweep_command_args({"args": suggestion.config})["args_no_hyphens"]
+
+    def should_stop(history: dict[int, float]) -> bool:
+        suggestion.history = [{sweep.metric: value} for value in history.values()]
+        if "early_terminate" not in sweep.config:
+            return False
+        return any(run is suggestion for run in engine.stop_runs(sweep.config, suggestions))
+
+    say(f"trial {number}: {' '.join(arguments)}")
+    trial = run_trial(
+        number,
+        options,
+        [*arguments, *overrides],
+        folder / f"{number:03d}",
+        metric=sweep.metric,
+        should_stop=should_stop,
+        group=f"{sweep.name} {folder.name}",
+    )
+    suggestion.history = [{sweep.metric: value} for value in trial.history.values()]
+    if trial.best is not None:
+        suggestion.summary_metrics = {sweep.metric: trial.best}
+    done = trial.state in ("finished", "stopped")
+    suggestion.state = engine.RunState.finished if done else engine.RunState.failed
+    value = "" if trial.best is None else f" {sweep.metric} {trial.best:.4f}"
+    say(f"  {trial.state}{value} {trial.message}")
+    return trial
 
 
 def load_engine() -> ModuleType:
@@ -191,16 +225,44 @@ def load_engine() -> ModuleType:
         return importlib.import_module("sweeps")
 
 
-def report(trials: list[Trial], sweep: Sweep, folder: Path) -> None:
-    """Prints the ranking and saves the picture; ends with status 1 if nothing was measured."""
+def report(trials: list[Trial], sweep: Sweep, folder: Path, *, complete: bool) -> int:
+    """Prints the ranking and saves the picture.
+
+    Returns:
+        The exit status: 130 for a sweep that was interrupted, 1 if nothing was measured, else 0.
+    """
+    measured = any(trial.best is not None for trial in trials)
     console = Console()
     if not console.is_terminal:
         console = Console(width=180)
-    console.print(ranking(trials, sweep.metric))
-    if not any(trial.best is not None for trial in trials):
-        sys.exit(1)
-    save_plot(trials, sweep.metric, folder / "sweep.png")
-    console.print(f"picture: {folder / 'sweep.png'}")
+    if trials:
+        console.print(ranking(trials, sweep.metric))
+    if measured:
+        save_plot(trials, sweep.metric, folder / "sweep.png")
+        console.print(f"picture: {folder / 'sweep.png'}")
+    if not complete:
+        say(f"interrupted in trial {len(trials)}")
+        return _INTERRUPTED
+    return 0 if measured else 1
+
+
+def _usual_count(sweep: Sweep) -> int | None:
+    """How many trials if nobody says it: all of a grid, of which there is an end."""
+    if sweep.config["method"] == "grid":
+        say("runs the whole grid; --count N (COUNT=N) for fewer")
+        return None
+    say(f"runs {_COUNT} trials; --count N (COUNT=N) for another number")
+    return _COUNT
+
+
+@contextmanager
+def _sigterm_like_ctrl_c() -> Iterator[None]:
+    """Inside, both end the running trial before the sweep."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 if __name__ == "__main__":

@@ -90,7 +90,12 @@ def run_trial(
                         process.send_signal(signal.SIGTERM)
         except BaseException:  # Ctrl-C: no trial outlives its sweep
             process.terminate()
-            process.wait()
+            try:
+                process.wait()
+            except BaseException:  # a second one
+                process.kill()
+                process.wait()
+                raise
             raise
     history = read_metric(run_dir / "metrics.csv", metric)
     state = _state(process.returncode, stopped)

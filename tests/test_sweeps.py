@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import csv
 import os
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -18,7 +21,7 @@ from pixelcnn_lit.configuration import check, compose_config
 from pixelcnn_lit.ranking import plot, ranked, varied
 from pixelcnn_lit.run_options import RunOptions
 from pixelcnn_lit.sweep import SWEEPS_DIR, load_engine, main, read_sweep
-from pixelcnn_lit.trial import Trial
+from pixelcnn_lit.trial import Trial, run_trial
 
 SWEEPS = sorted(path.stem for path in SWEEPS_DIR.glob("*.yaml"))
 
@@ -80,6 +83,111 @@ def test_trials_are_ranked_by_their_best_value_and_failures_come_last() -> None:
     assert [t.number for t in ranked(trials)] == [2, 0, 1]
     assert varied(trials) == ["a"]
     assert len(plot([trials[0], trials[2]], "m").axes) == 2
+
+
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Has its usual meaning, which processes in the background do not know."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture
+def sweep_offline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[str, dict[int, signal.Signals]], None]:
+    """Runs a sweep whose trials end at once; some are met by a signal instead."""
+    engine_or_skip()
+
+    def sweep(arguments: str, signals: dict[int, signal.Signals]) -> None:
+        def run_trial(
+            number: int, options: dict[str, int], arguments: list[str], run_dir: Path, **_: object
+        ) -> Trial:
+            if number in signals:
+                os.kill(os.getpid(), signals[number])
+                time.sleep(20)
+            run_dir.parent.mkdir(exist_ok=True)
+            return trial(number, 1.0 + number % 7, **options)
+
+        monkeypatch.setattr("pixelcnn_lit.sweep.run_trial", run_trial)
+        command = ["sweep", *arguments.split(), "--offline", "--folder", str(tmp_path / "out")]
+        monkeypatch.setattr(sys, "argv", command)
+        main()
+
+    return sweep
+
+
+def test_a_grid_is_tried_whole_and_others_ten_times_unless_a_count_is_given(
+    sweep_offline: Callable[..., None],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    config = read_sweep("pp_grid").config
+    (tmp_path / "pp_grid.yaml").write_text(yaml.safe_dump(config))
+    (tmp_path / "random.yaml").write_text(yaml.safe_dump({**config, "method": "random"}))
+    monkeypatch.setattr("pixelcnn_lit.sweep.SWEEPS_DIR", tmp_path)
+    for arguments, number, first in [
+        ("pp_grid", 27, "runs the whole grid; --count N"),
+        ("pp_grid --count 2", 2, "trial 0: "),
+        ("random", 10, "runs 10 trials; --count N"),
+    ]:
+        sweep_offline(arguments, {})
+        said = capsys.readouterr()
+        assert said.out.startswith(f"{number} trials by ")
+        assert said.err.startswith(first)
+        assert said.err.count("trial ") == number
+
+
+def test_a_count_below_one_is_refused(
+    sweep_offline: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        sweep_offline("pp_grid --count 0", {})
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == "error: --count=0 (COUNT): must be 1 or more\n"
+
+
+@pytest.mark.usefixtures("ctrl_c")
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [0, 2])
+def test_an_interrupted_sweep_ranks_the_trials_that_came_to_an_end(
+    sweep_offline: Callable[..., None],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    signum: signal.Signals,
+    number: int,
+) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as ended:
+        sweep_offline("pp_grid --count 4", {number: signum})
+    assert ended.value.code == 130
+    assert signal.getsignal(signal.SIGTERM) == before
+    said = capsys.readouterr()
+    assert said.err.splitlines()[-1] == f"interrupted in trial {number}"
+    assert said.out.startswith(f"{number} trials by ") == (number > 0)
+    assert (tmp_path / "out/sweep.png").exists() == (number > 0)
+
+
+@pytest.mark.usefixtures("ctrl_c")
+@pytest.mark.parametrize("on_term", ["exit 1", "kill -INT $PPID"])  # the second one goes on
+def test_no_trial_outlives_its_sweep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, on_term: str
+) -> None:
+    program = tmp_path / "python"
+    program.write_text(
+        f"#!/bin/sh\ntrap '{on_term}' TERM\necho $$ > {tmp_path}/pid\n"
+        "kill -INT $PPID\nwhile :; do sleep 0.05; done\n"
+    )
+    program.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(program))
+    with pytest.raises(KeyboardInterrupt):
+        run_trial(
+            0, {}, [], tmp_path / "run", metric="m", should_stop=lambda history: False, group=""
+        )
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "pid").read_text()), 0)
 
 
 @pytest.mark.slow

@@ -89,13 +89,12 @@ def run_trial(
                     if stopped:
                         process.send_signal(signal.SIGTERM)
         except BaseException:  # Ctrl-C: no trial outlives its sweep
-            process.terminate()
             try:
+                process.terminate()
                 process.wait()
-            except BaseException:  # a second one
+            finally:  # a second one
                 process.kill()
                 process.wait()
-                raise
             raise
     history = read_metric(run_dir / "metrics.csv", metric)
     state = _state(process.returncode, stopped)

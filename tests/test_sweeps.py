@@ -178,7 +178,7 @@ def test_no_trial_outlives_its_sweep(
     program = tmp_path / "python"
     program.write_text(
         f"#!/bin/sh\ntrap '{on_term}' TERM\necho $$ > {tmp_path}/pid\n"
-        "kill -INT $PPID\nwhile :; do sleep 0.05; done\n"
+        "sleep 0.3\nkill -INT $PPID\nwhile :; do sleep 0.05; done\n"
     )
     program.chmod(0o700)
     monkeypatch.setattr(sys, "executable", str(program))

@@ -41,7 +41,7 @@ format: $(INSTALLED) ## Let ruff repair what it can
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
-test: $(INSTALLED) ## All tests but the slow ones
+test: $(INSTALLED) $(ENGINE) ## All tests but the slow ones
 	$(PYTEST) -m "not slow and not network" $(ARGS)
 
 test-all: $(INSTALLED) $(ENGINE) ## All tests, the slow ones included (SLURM's need slurm-wlm and munge, and root)

@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 import wandb
@@ -26,16 +25,9 @@ from pixelcnn_lit.trial import Trial, run_trial
 SWEEPS = sorted(path.stem for path in SWEEPS_DIR.glob("*.yaml"))
 
 
-def engine_or_skip() -> ModuleType:
-    try:
-        return load_engine()
-    except ValueError as error:
-        pytest.skip(str(error))
-
-
 @pytest.mark.parametrize("name", SWEEPS)
 def test_every_sweep_file_passes_the_schema_of_wandb(name: str) -> None:
-    engine = engine_or_skip()
+    engine = load_engine()
     assert engine.schema_violations_from_proposed_config(read_sweep(name).config) == []
 
 
@@ -98,7 +90,6 @@ def sweep_offline(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[str, dict[int, signal.Signals]], None]:
     """Runs a sweep whose trials end at once; some are met by a signal instead."""
-    engine_or_skip()
 
     def sweep(arguments: str, signals: dict[int, signal.Signals]) -> None:
         def run_trial(
@@ -194,7 +185,6 @@ def test_no_trial_outlives_its_sweep(
 def test_an_offline_sweep_ranks_its_trials_and_tells_invalid_from_crashed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    engine_or_skip()
     (tmp_path / "sweeps").mkdir()
     config = read_sweep("pp_grid").config
     config["parameters"] = {

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import errno
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import datasets
 from datasets.exceptions import DatasetsError
+from datasets.packaged_modules.cache.cache import Cache
 from datasets.packaged_modules.parquet.parquet import Parquet
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import httpx
 
 from pixelcnn_lit.data.retrying import Retries, UnreachableError, is_remote
 from pixelcnn_lit.data.rows import AbstractRows, ParquetRows, TableRows
+from pixelcnn_lit.messages import one_line
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +31,15 @@ _NAMES: dict[Split, tuple[str, ...]] = {
     "val": ("validation", "valid", "val", "dev"),
     "test": ("test",),
 }
+
+_UNREACHABLE = (
+    OSError,
+    RuntimeError,
+    DatasetsError,
+    HFValidationError,
+    UnreachableError,
+    httpx.HTTPError,  # the hub's client lets it through when a connection breaks
+)
 
 
 @dataclass(frozen=True)
@@ -56,8 +70,11 @@ class Source:
         """
         try:
             addresses = self._addresses()
-            return self._resolved() if addresses is None else self._parquet(addresses)
-        except (OSError, RuntimeError, DatasetsError, UnreachableError) as error:
+            if addresses is not None:
+                return self._parquet(addresses)
+            with _errors_only("huggingface_hub"):  # it tells of every attempt
+                return self._resolved()
+        except _UNREACHABLE as error:
             raise ValueError(self._unreachable(error)) from error
 
     def _resolved(self) -> dict[str, AbstractRows]:
@@ -68,9 +85,7 @@ class Source:
             path = str(Path(path).expanduser())
             if Path(path).is_file():
                 path, data_files = Path(path).suffix.lstrip("."), path
-        builder = datasets.load_dataset_builder(
-            path, self.name, data_files=data_files, revision=self.revision
-        )
+        builder = self._builder(path, data_files)
         files = {str(split): list(f) for split, f in (builder.config.data_files or {}).items()}
         remote = any(is_remote(file) for names in files.values() for file in names)
         if isinstance(builder, Parquet) and (self.streaming or not remote):
@@ -79,11 +94,28 @@ class Source:
             raise ValueError(
                 f"streaming=true reads parquet, and path={self.path} is not; say streaming=false"
             )
-        loaded = datasets.load_dataset(
-            path, self.name, data_files=data_files, revision=self.revision
-        )
+        builder.download_and_prepare()
+        loaded = builder.as_dataset()
         assert isinstance(loaded, datasets.DatasetDict)
         return {str(split): TableRows(_undecoded(d), self.path) for split, d in loaded.items()}
+
+    def _builder(self, path: str, data_files: DataFiles | None) -> datasets.DatasetBuilder:
+        try:
+            builder = datasets.load_dataset_builder(
+                path, self.name, data_files=data_files, revision=self.revision
+            )
+        except HFValidationError:
+            raise
+        except ValueError as error:
+            options = f"path={self.path} name={self.name} data_files={self.data_files}"
+            raise ValueError(f"{options}: {one_line(error)}") from error
+        # without the hub ``datasets`` gives the newest of what it kept, whatever was asked for
+        if isinstance(builder, Cache) and self.revision not in (None, builder.hash):
+            raise ConnectionError(
+                f"the hub cannot be asked what revision={self.revision} is; kept here is the "
+                f"commit {builder.hash}"
+            )
+        return builder
 
     def _parquet(self, files: Mapping[str, Sequence[str]]) -> dict[str, AbstractRows]:
         return {split: ParquetRows(names, self.retries) for split, names in files.items()}
@@ -118,6 +150,18 @@ class Source:
             f"path={self.path}: {reason}; connect to the network, set data.path=DIR to a local "
             "copy, or use data=digits, which needs neither"
         )
+
+
+@contextmanager
+def _errors_only(library: str) -> Iterator[None]:
+    """Inside, a library tells nothing less than errors."""
+    logger = logging.getLogger(library)
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def split_name(

@@ -36,7 +36,7 @@ class MetricsFile(Logger):
 
     @property
     def version(self) -> str:
-        """None are kept."""
+        """Empty: none are kept."""
         return ""
 
     @rank_zero_only
@@ -64,7 +64,7 @@ class MetricsFile(Logger):
             return
         missing = [name for name in self._row if name not in self._columns]
         if missing or self._is_last_in_file:
-            rows = self._read()
+            rows = read_rows(self.path)
             if self._is_last_in_file:
                 rows = rows[:-1]
             self._columns += missing
@@ -86,7 +86,7 @@ class MetricsFile(Logger):
             return
         rows = [
             row
-            for row in self._read()
+            for row in read_rows(self.path)
             if int(row["step"]) < step
             and not any(value for name, value in row.items() if name.startswith("test/"))
         ]
@@ -96,17 +96,6 @@ class MetricsFile(Logger):
             self._is_written = self._is_last_in_file = True
         self._write(rows)
 
-    def _read(self) -> list[dict[str, str]]:
-        if not self.path.exists():
-            return []
-        with self.path.open(newline="") as file:
-            # a kill may have cut the last line short
-            return [
-                row
-                for row in csv.DictReader(file)
-                if row["step"].isdigit() and None not in row and None not in row.values()
-            ]
-
     def _write(self, rows: list[dict[str, str]]) -> None:
         unfinished = self.path.with_suffix(".csv.part")
         with unfinished.open("w", newline="") as file:
@@ -114,6 +103,23 @@ class MetricsFile(Logger):
             writer.writeheader()
             writer.writerows(rows)
         unfinished.replace(self.path)
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """The rows of a ``metrics.csv``, but for a last one that a kill cut short; none without it."""
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return [
+            row
+            for row in csv.DictReader(file)
+            if row["step"].isdigit() and None not in row and None not in row.values()
+        ]
+
+
+def read_metric(path: Path, name: str) -> dict[int, float]:
+    """One metric of a ``metrics.csv`` by step; empty if it was never logged."""
+    return {int(row["step"]): float(row[name]) for row in read_rows(path) if row.get(name)}
 
 
 def _number(value: float | Tensor) -> str:

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lightning import Trainer
 from omegaconf import OmegaConf
+from variants import random_images
 
 from pixelcnn_lit import configuration
 from pixelcnn_lit.callbacks import Reconstructions
@@ -19,13 +20,6 @@ from pixelcnn_lit.models import LitConvAutoencoder, LitPixelCNN, LitPixelCNNAuto
 from pixelcnn_lit.models.autoencoder import decoder_class
 from pixelcnn_lit.networks.encoder import ConvDecoder, ConvEncoder
 from pixelcnn_lit.reconstruct import reconstruct, three_columns
-
-pytestmark = [
-    # Lightning's own use of torch, and its advice on loading data
-    pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning"),
-    pytest.mark.filterwarnings("ignore:.*does not have many workers"),
-    pytest.mark.filterwarnings("ignore:The `srun` command is available"),
-]
 
 DECODERS = ("pixelcnn", "gated", "pp")
 TINY = {
@@ -50,12 +44,6 @@ def autoencoder(decoder, channels=1, num_levels=4, image_size=(6, 5), **options)
     arguments = {"latent_dim": 3, "num_encoder_filters": 4} | TINY[decoder] | options
     return LitPixelCNNAutoencoder(
         channels, num_levels, list(image_size), decoder=decoder, **arguments
-    )
-
-
-def images_of(model, number):
-    return torch.randint(
-        model.likelihood.num_levels, (number, *model.image_shape), dtype=torch.uint8
     )
 
 
@@ -112,7 +100,7 @@ def test_the_code_knows_how_bright_a_blank_image_is():
 @pytest.mark.parametrize("decoder", DECODERS)
 def test_the_code_of_an_image_is_its_own(decoder):
     model = autoencoder(decoder)
-    images = images_of(model, 5)
+    images = random_images(model, 5)
     alone = torch.cat([model.encode(image[None]) for image in images])
     torch.testing.assert_close(model.encode(images), alone)
 
@@ -120,7 +108,7 @@ def test_the_code_of_an_image_is_its_own(decoder):
 @pytest.mark.parametrize("decoder", DECODERS)
 def test_log_prob_is_the_decoders_given_the_code_of_the_image(decoder):
     model = autoencoder(decoder, channels=3).eval()
-    images = images_of(model, 4)
+    images = random_images(model, 4)
     x = rescale(images, 4)
     params = model.network(x, model.condition.encoder(x))
     by_hand = model.likelihood(params).log_prob(images.movedim(1, -1)).sum((1, 2))
@@ -136,7 +124,7 @@ def test_the_likelihood_of_an_image_moves_every_parameter_of_encoder_and_decoder
     decoder, channels
 ):
     model = autoencoder(decoder, channels=channels, image_size=(9, 8))
-    model.log_prob(images_of(model, 3)).sum().backward()
+    model.log_prob(random_images(model, 3)).sum().backward()
     idle = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()]
     assert idle == []
 
@@ -201,7 +189,7 @@ def test_a_trained_autoencoder_reloads_from_its_checkpoint_alone(decoder, tmp_pa
     trainer = fit(model, tmp_path)
     trainer.save_checkpoint(tmp_path / "a.ckpt")
     again = LitPixelCNNAutoencoder.load_from_checkpoint(tmp_path / "a.ckpt", weights_only=True)
-    images = images_of(model, 3)
+    images = random_images(model, 3)
     model.eval()
     again.eval()
     assert torch.equal(again.encode(images), model.encode(images))
@@ -354,7 +342,7 @@ def tiles_of(picture, image, num_columns):
 def test_the_picture_shows_originals_draws_and_the_way_between_pairs(twilight):
     images, is_bright = bright_or_dark(6)
     callback = Reconstructions(num_images=6, num_draws=4, num_pairs=2)
-    tiles = tiles_of(callback.picture(twilight, images), images, 6)
+    tiles = tiles_of(callback.picture(twilight, {"image": images}), images, 6)
     assert tiles.shape[:2] == (1 + 4 + 2, 6)
     originals = images[:, 0] * 255
     assert torch.equal(tiles[0], originals)
@@ -368,7 +356,9 @@ def test_the_picture_shows_originals_draws_and_the_way_between_pairs(twilight):
 def test_the_baselines_picture_has_the_same_form():
     model = LitConvAutoencoder(1, 2, [4, 6], latent_dim=2, num_encoder_filters=4)
     images, _ = bright_or_dark(5)
-    picture = Reconstructions(num_images=5, num_draws=1, num_pairs=2).picture(model, images)
+    picture = Reconstructions(num_images=5, num_draws=1, num_pairs=2).picture(
+        model, {"image": images}
+    )
     tiles = tiles_of(picture, images, 5)
     assert torch.equal(tiles[0], images[:, 0] * 255)
     assert torch.equal(tiles[1], model.decode(model.encode(images))[:, 0] * 255)

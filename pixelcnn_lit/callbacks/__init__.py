@@ -3,9 +3,10 @@
 from pixelcnn_lit.callbacks.average import AveragedWeights
 from pixelcnn_lit.callbacks.checkpoints import Checkpoints
 from pixelcnn_lit.callbacks.curve import LearningCurve
-from pixelcnn_lit.callbacks.interruption import Interrupted, Interruption
+from pixelcnn_lit.callbacks.interruption import Interrupted
 from pixelcnn_lit.callbacks.measurements import GradientNorm, Throughput
 from pixelcnn_lit.callbacks.nan_guard import NaNGuard
+from pixelcnn_lit.callbacks.progress_bar import ProgressBar
 from pixelcnn_lit.callbacks.progress_lines import ProgressLines
 from pixelcnn_lit.callbacks.reconstructions import Reconstructions
 from pixelcnn_lit.callbacks.samples import SampleGrid
@@ -16,9 +17,9 @@ __all__ = [
     "Checkpoints",
     "GradientNorm",
     "Interrupted",
-    "Interruption",
     "LearningCurve",
     "NaNGuard",
+    "ProgressBar",
     "ProgressLines",
     "Reconstructions",
     "SampleGrid",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from pathlib import Path
 from typing import Literal
@@ -10,6 +9,8 @@ from typing import Literal
 import matplotlib
 from lightning import Callback, LightningModule, Trainer
 from matplotlib.figure import Figure
+
+from pixelcnn_lit.metrics_file import read_metric
 
 matplotlib.use("agg")
 
@@ -55,15 +56,6 @@ class LearningCurve(Callback):
         if train or val:
             file, unit = CURVES[self.metric]
             learning_curve(train, val, unit).savefig(folder / file, dpi=150)
-
-
-def read_metric(path: Path, name: str) -> dict[int, float]:
-    """One metric of a ``metrics.csv`` by step; empty if it was never logged."""
-    if not path.exists():
-        return {}
-    with path.open(newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row.get(name)]
-    return {int(row["step"]): float(row[name]) for row in rows}
 
 
 def smooth(values: list[float]) -> list[float]:

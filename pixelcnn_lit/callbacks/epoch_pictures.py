@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from lightning import Callback, Trainer
+import torch
+from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities.types import STEP_OUTPUT
 from PIL import Image
 from torch import Tensor
 
-from pixelcnn_lit.images import enlarge
+from pixelcnn_lit.images import Batch, enlarge
 
 MIN_WIDTH = 640
 """Small pictures are enlarged to about so many pixels: 8×8 images could not be seen."""
@@ -24,7 +27,7 @@ class PictureLogger(Protocol):
         ...
 
 
-class AbstractEpochPictures(Callback):
+class AbstractEpochPictures(Callback, ABC):
     """Draws on rank 0 after some validations, with the averaged weights still in place.
 
     Attributes:
@@ -33,7 +36,40 @@ class AbstractEpochPictures(Callback):
     """
 
     folder: str
-    every_n_epochs: int
+
+    def __init__(self, every_n_epochs: int) -> None:
+        self.every_n_epochs = every_n_epochs
+        self._shown: Batch = {}
+
+    @abstractmethod
+    def choose(self, model: LightningModule, batch: Batch) -> Tensor:
+        """Which examples the picture is to show: indices into ``batch``, all there are so far."""
+
+    @abstractmethod
+    def picture(self, model: LightningModule, batch: Batch) -> Tensor:
+        """The picture, uint8 (height, width, 3), of the examples chosen."""
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: STEP_OUTPUT,
+        batch: Batch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Goes through the whole validation, as it may come class after class."""
+        if self.is_due(trainer):
+            shown = self._shown or {name: values[:0] for name, values in batch.items()}
+            batch = {name: torch.cat([shown[name], batch[name]]) for name in shown}
+            chosen = self.choose(pl_module, batch)
+            self._shown = {name: values[chosen] for name, values in batch.items()}
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draws while the averaged weights are still in place."""
+        batch, self._shown = self._shown, {}
+        if batch:
+            self.save(trainer, self.picture(pl_module, batch))
 
     def is_due(self, trainer: Trainer) -> bool:
         """Whether the validation that runs is to be followed by a picture."""
@@ -54,3 +90,8 @@ class AbstractEpochPictures(Callback):
             if isinstance(logger, PictureLogger):
                 # the step under which Lightning logs the numbers of this validation
                 logger.log_picture(self.folder, picture, trainer.global_step - 1)
+
+
+def turns(labels: Tensor) -> Tensor:
+    """How many examples of the same class came before each: (B,) for labels (B,)."""
+    return (labels[:, None] == labels).tril(-1).sum(1)

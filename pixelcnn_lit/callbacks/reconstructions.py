@@ -6,22 +6,22 @@ from typing import cast
 
 import torch
 from einops import rearrange
-from lightning import LightningModule, Trainer
-from lightning.pytorch.utilities.types import STEP_OUTPUT
+from lightning import LightningModule
 from torch import Tensor
 
-from pixelcnn_lit.callbacks.epoch_pictures import AbstractEpochPictures
-from pixelcnn_lit.images import image_grid
+from pixelcnn_lit.callbacks.epoch_pictures import AbstractEpochPictures, turns
+from pixelcnn_lit.images import Batch, image_grid
 from pixelcnn_lit.models import LitConvAutoencoder, LitPixelCNNAutoencoder
 
 
 class Reconstructions(AbstractEpochPictures):
     """Saves ``reconstructions/epoch=NNN.png`` with the averaged weights, on rank 0.
 
-    From the top: ``num_images`` validation images; ``num_draws`` rows of images drawn from their
-    codes; and ``num_pairs`` rows that each lead from one of the images to another, with draws from
-    the codes between theirs (van den Oord et al. 2016b, figures 6 and 5). No use is made of
-    torch's global random numbers, so that a run with pictures and one without train alike.
+    From the top: ``num_images`` validation images, of as many classes as there are; ``num_draws``
+    rows of images drawn from their codes; and ``num_pairs`` rows that each lead from one of the
+    images to another, with draws from the codes between theirs (van den Oord et al. 2016b,
+    figures 6 and 5). No use is made of torch's global random numbers, so that a run with pictures
+    and one without train alike.
 
     Args:
         num_images: columns; at least 4.
@@ -57,49 +57,33 @@ class Reconstructions(AbstractEpochPictures):
                 f"callbacks.reconstructions.num_pairs={num_pairs}: num_images={num_images} has"
                 f" {num_images // 2} pairs"
             )
+        super().__init__(every_n_epochs)
         self.num_images = num_images
         self.num_draws = num_draws
         self.num_pairs = num_pairs
-        self.every_n_epochs = every_n_epochs
         self.seed = seed
-        self._seen: list[Tensor] = []
 
-    def on_validation_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: STEP_OUTPUT,
-        batch: dict[str, Tensor],
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Keeps the first images."""
-        if self.is_due(trainer) and sum(map(len, self._seen)) < self.num_images:
-            self._seen.append(batch["image"])
+    def choose(self, model: LightningModule, batch: Batch) -> Tensor:
+        """The first images, of data with labels one of every class in turn."""
+        number = min(self.num_images, len(batch["image"]))
+        if "label" not in batch:
+            return torch.arange(number)
+        labels = batch["label"]
+        return torch.argsort(turns(labels) * (labels.max() + 1) + labels, stable=True)[:number]
 
-    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Draws while the averaged weights are still in place."""
-        if not self._seen:
-            return
-        images = torch.cat(self._seen)[: self.num_images]
-        self._seen = []
-        model = cast(LitPixelCNNAutoencoder | LitConvAutoencoder, pl_module)
-        self.save(trainer, self.picture(model, images))
-
-    def picture(
-        self, model: LitPixelCNNAutoencoder | LitConvAutoencoder, images: Tensor
-    ) -> Tensor:
+    def picture(self, model: LightningModule, batch: Batch) -> Tensor:
         """The grid.
 
         Args:
             model: encodes and draws.
-            images: uint8 levels (N, C, H, W).
+            batch: the images of the top row.
 
         Returns:
             uint8 picture (height, width, 3).
         """
+        model = cast(LitPixelCNNAutoencoder | LitConvAutoencoder, model)
         generator = torch.Generator().manual_seed(self.seed)
-        images = images.to(model.device)
+        images = batch["image"].to(model.device)
         draws = draw_each(model, images, self.num_draws, generator)
         between = self._interpolations(model, images, generator)
         tiles = torch.cat([images, *draws, between])

@@ -6,12 +6,11 @@ from typing import cast
 
 import torch
 from einops import rearrange
-from lightning import LightningModule, Trainer
-from lightning.pytorch.utilities.types import STEP_OUTPUT
+from lightning import LightningModule
 from torch import Tensor
 
-from pixelcnn_lit.callbacks.epoch_pictures import AbstractEpochPictures
-from pixelcnn_lit.images import image_grid
+from pixelcnn_lit.callbacks.epoch_pictures import AbstractEpochPictures, turns
+from pixelcnn_lit.images import Batch, image_grid
 from pixelcnn_lit.models import AbstractLitModel
 
 
@@ -49,35 +48,21 @@ class SampleGrid(AbstractEpochPictures):
         ]:
             if value < 1:
                 raise ValueError(f"callbacks.samples.{name}={value}: must be 1 or more")
+        super().__init__(every_n_epochs)
         self.num_columns = num_columns
         self.num_rows = num_rows
-        self.every_n_epochs = every_n_epochs
         self.temperature = temperature
         self.seed = seed
-        self._seen: list[dict[str, Tensor]] = []
 
-    def on_validation_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: STEP_OUTPUT,
-        batch: dict[str, Tensor],
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Keeps real images to show, from the first few batches."""
-        if self.is_due(trainer) and len(self._seen) < 8:
-            self._seen.append(dict(batch))
+    def choose(self, model: LightningModule, batch: Batch) -> Tensor:
+        """The first images of every class shown, or those whose conditions are shown."""
+        if cast(AbstractLitModel, model).condition.batch_key != "label":
+            return torch.arange(min(len(batch["image"]), 2 * self.num_rows * self.num_columns))
+        labels = batch["label"]
+        is_shown = torch.isin(labels, labels.unique()[: self.num_columns])
+        return (is_shown & (turns(labels) < self.num_rows)).nonzero().flatten()
 
-    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Draws while the averaged weights are still in place."""
-        if not self.is_due(trainer) or not self._seen:
-            return
-        batch = {name: torch.cat([part[name] for part in self._seen]) for name in self._seen[0]}
-        self._seen = []
-        self.save(trainer, self.picture(cast(AbstractLitModel, pl_module), batch))
-
-    def picture(self, model: AbstractLitModel, batch: dict[str, Tensor]) -> Tensor:
+    def picture(self, model: LightningModule, batch: Batch) -> Tensor:
         """The grid.
 
         Args:
@@ -87,6 +72,7 @@ class SampleGrid(AbstractEpochPictures):
         Returns:
             uint8 picture (height, width, 3).
         """
+        model = cast(AbstractLitModel, model)
         key = model.condition.batch_key
         if key == "label":
             chosen = choose_per_class(batch["label"], self.num_columns, self.num_rows)
@@ -102,7 +88,7 @@ class SampleGrid(AbstractEpochPictures):
         return image_grid(images, model.likelihood.num_levels, num_columns=num_columns)
 
     def _draw(self, model: AbstractLitModel, number: int, cond: Tensor | None) -> Tensor:
-        generator = torch.Generator(model.device).manual_seed(self.seed)
+        generator = torch.Generator().manual_seed(self.seed)
         return model.sample(number, cond, temperature=self.temperature, generator=generator)
 
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import math
 import platform
-import subprocess
 import time
 
 import torch
@@ -33,6 +32,7 @@ from pixelcnn_lit.models import (
     LitPixelCNNPP,
 )
 from pixelcnn_lit.networks.weight_norm import initialise
+from pixelcnn_lit.run_folder import code_version
 
 IMAGE_SIZE = (10, 10)
 NUM_LEVELS = 4
@@ -62,14 +62,11 @@ def main() -> None:
             )
             summary.append(f"{name}/{variant} {excess:+.1f} %")
     console.print(table)
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    ).stdout.strip()
     console.print(
         f"{arguments.steps} steps of {arguments.batch_size} fresh images, seed {arguments.seed}, "
         f"{arguments.test_images} test images of 10x10, {NUM_LEVELS} levels; "
         f"torch {torch.__version__}, {platform.machine()}, "
-        f"{torch.get_num_threads()} threads, commit {commit or 'unknown'}"
+        f"{torch.get_num_threads()} threads, {code_version()}"
     )
     print("excess over the true entropy: " + ", ".join(summary))
 

@@ -31,7 +31,8 @@ from pixelcnn_lit.models import (
     LitPixelCNNPP,
 )
 from pixelcnn_lit.run_folder import code_version
-from pixelcnn_lit.sampling.raster import CachedWalk, NaiveWalk
+from pixelcnn_lit.sampling import walk_bytes
+from pixelcnn_lit.sampling.raster import NaiveWalk
 
 SEED = 0
 NUM_NAIVE_PIXELS = 2
@@ -39,7 +40,7 @@ HEADER = ("model", "images", "forward s", "cached s", "naive s", "cached/forward
           "naive/cached", "memory MB")  # fmt: skip
 ROW = "{:26}{:>16}{:>11}{:>11}{:>11}{:>16}{:>14}{:>11}"
 MOST_FORWARD_PASSES = {"PixelCNN++ 5/128/5": 4, "PixelCNN++ 2/64/5": 6}
-"""What the cached walk may cost on a CPU; from the project's requirements."""
+"""What we hold the cached walk to on a CPU."""
 
 
 @dataclass(frozen=True)
@@ -160,20 +161,12 @@ def measure(model: AbstractLitModel, batch_size: int) -> Costs:
     memory = (
         torch.cuda.max_memory_allocated(device)
         if device.type == "cuda"
-        else walk_bytes(model, x, cond)
+        else walk_bytes(model.network, x)
     )
     naive_walk = NaiveWalk(model.network, x, cond)
     pixels = seconds(lambda: [naive_walk.params(0, j) for j in range(NUM_NAIVE_PIXELS)], device)
     naive = pixels / NUM_NAIVE_PIXELS * height * width
     return Costs(sum(passes) / len(passes), cached, naive, memory)
-
-
-def walk_bytes(model: AbstractLitModel, x: Tensor, cond: Tensor | None) -> int:
-    """What a walk keeps from its first position to its last."""
-    raster = CachedWalk(model.network, x, cond)
-    raster.start_row(0)
-    raster.params(0, 0)
-    return raster.walk.num_bytes()
 
 
 def seconds(work: Callable[[], object], device: torch.device) -> float:

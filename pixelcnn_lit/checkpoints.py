@@ -7,6 +7,7 @@ import pickle
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import cast
 
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
@@ -68,17 +69,23 @@ def newest_checkpoint(run_dir: Path) -> tuple[Path | None, list[Path]]:
     return newest, damaged
 
 
-def global_step(path: Path) -> int | None:
-    """The number of optimizer steps in a checkpoint; None if it is truncated or none."""
+def read_checkpoint(path: Path) -> dict[str, object] | None:
+    """What a checkpoint holds, its tensors mapped from the file; None if damaged or none."""
     try:
         # testzip reads every byte against its checksum; torch.load alone overlooks a flipped bit
         with zipfile.ZipFile(path) as archive:
             if archive.testzip() is not None:
                 return None
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        return int(checkpoint["global_step"])
-    except (zipfile.BadZipFile, OSError, EOFError, RuntimeError, KeyError, pickle.UnpicklingError):
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except (zipfile.BadZipFile, OSError, EOFError, RuntimeError, pickle.UnpicklingError):
         return None
+    return content if isinstance(content, dict) else None
+
+
+def global_step(path: Path) -> int | None:
+    """The number of optimizer steps in a checkpoint; None if it is damaged or none."""
+    step = (read_checkpoint(path) or {}).get("global_step")
+    return step if isinstance(step, int) else None
 
 
 def check_same_model(path: Path, configured: Mapping[str, object]) -> None:
@@ -91,8 +98,8 @@ def check_same_model(path: Path, configured: Mapping[str, object]) -> None:
     Raises:
         ValueError: naming the first that differs, and both its values.
     """
-    checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    kept: dict[str, object] = checkpoint.get("hyper_parameters", {})
+    content = read_checkpoint(path) or {}
+    kept = cast("dict[str, object]", content.get("hyper_parameters", {}))
     if kept.keys() != configured.keys():
         only = ", ".join(sorted(map(str, kept.keys() ^ configured.keys()))) or "no arguments"
         raise ValueError(f"model: {path} is of another kind of model (one of them has {only})")

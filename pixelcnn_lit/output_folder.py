@@ -15,13 +15,17 @@ _NAMES = ("samples.npy", "samples.png", "samples.gif", "samples.webp")
 _NUMBERED = re.compile(r"\d{5,}\.png")
 
 
-def make_folder(folder: Path) -> None:
+def make_folder(folder: Path, output: Path | None = None) -> None:
     """Make sure that files can be made in a folder.
+
+    Args:
+        folder: of what is drawn.
+        output: what the option of that name says, if it is not the folder.
 
     Raises:
         ValueError: naming the option ``output``, if they cannot.
     """
-    with writing_to(folder):
+    with writing_to(output or folder):
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=folder):
             pass

@@ -23,6 +23,7 @@ from torch import Tensor
 from pixelcnn_lit import configuration
 from pixelcnn_lit.models import AbstractLitModel
 from pixelcnn_lit.networks.base import AbstractNetwork
+from pixelcnn_lit.output_folder import make_folder, writing_to
 
 matplotlib.use("agg")
 
@@ -200,24 +201,18 @@ def draw(config: DictConfig) -> None:
     path = Path(options.output)
     if path.suffix not in (".png", ".svg", ".pdf"):
         raise ValueError(f"output={path}: a file that ends in .png, .svg or .pdf")
+    make_folder(path.parent, path)
     model = configuration.build(config, "model")
     if not isinstance(model, AbstractLitModel):
         raise ValueError(f"model: {type(model).__name__} has no order of pixels")
     height, width = model.image_size
     position = options.position or [height // 2, width // 2]
     field = receptive_field(model.network, model.image_size, position)
-    _save(picture(field, type(model.network).__name__), path)
+    with writing_to(path):
+        picture(field, type(model.network).__name__).savefig(path, dpi=120)
     for line in describe(field):
         print(line)
     print(options.output)
-
-
-def _save(figure: Figure, path: Path) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=120)
-    except OSError as error:
-        raise ValueError(f"output={path}: cannot be written ({error.strerror})") from error
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from pixelcnn_lit.data.abstract import AbstractImageDataModule
 from pixelcnn_lit.images import image_grid
 from pixelcnn_lit.models import LitConvAutoencoder, LitPixelCNNAutoencoder
 from pixelcnn_lit.models.loading import load_one_of
+from pixelcnn_lit.output_folder import make_folder, writing_to
 from pixelcnn_lit.pictures import write_picture
 from pixelcnn_lit.run_data import check_fits, first_examples
 from pixelcnn_lit.sample import torch_device
@@ -65,7 +66,7 @@ def reconstruct(config: DictConfig) -> None:
     output = Path(options.output)
     if output.suffix not in (".png", ".jpg", ".webp"):
         raise ValueError(f"output={output}: a file that ends in .png, .jpg or .webp")
-    _make_folder(output)
+    make_folder(output.parent, output)
     autoencoder = load_one_of([LitPixelCNNAutoencoder], options.autoencoder, "autoencoder")
     baseline = load_one_of([LitConvAutoencoder], options.baseline, "baseline")
     data = cast(AbstractImageDataModule, configuration.build(config, "data"))
@@ -79,15 +80,9 @@ def reconstruct(config: DictConfig) -> None:
         options.num_draws,
         torch.Generator().manual_seed(options.seed),
     )
-    write_picture(output, picture.cpu())
+    with writing_to(output):
+        write_picture(output, picture.cpu())
     print(f"{output}: image | squared error | {options.num_draws} draws")
-
-
-def _make_folder(output: Path) -> None:
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ValueError(f"output={output}: cannot be written ({error.strerror})") from error
 
 
 def three_columns(

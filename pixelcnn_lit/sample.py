@@ -6,7 +6,6 @@ batch, `write` makes the files of what is finished, also after Ctrl-C.
 
 from __future__ import annotations
 
-import math
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -33,6 +32,7 @@ from pixelcnn_lit import configuration, plans
 from pixelcnn_lit.data.source import Split
 from pixelcnn_lit.given import read_given
 from pixelcnn_lit.images import Batch, image_grid
+from pixelcnn_lit.messages import duration
 from pixelcnn_lit.models import AbstractLitModel, load_model
 from pixelcnn_lit.output_folder import INDIVIDUAL, make_folder, remove_earlier, writing_to
 from pixelcnn_lit.pictures import (
@@ -44,11 +44,8 @@ from pixelcnn_lit.pictures import (
 )
 from pixelcnn_lit.plans import Plan
 from pixelcnn_lit.run_data import build_data, first_examples
-from pixelcnn_lit.sampling import draw_seeds
-from pixelcnn_lit.summary import duration
+from pixelcnn_lit.sampling import check_strengths, draw_seeds
 
-INTERRUPTED = 130
-"""Exit status after Ctrl-C."""
 READ_WITH = {"num_completions": "given", "steps": "interpolate", "pixels_per_frame": "animation"}
 """Options that are read only together with another."""
 
@@ -102,7 +99,7 @@ def sample(config: DictConfig) -> None:
         with writing_to(output):
             write(output, rounds, plan, model.likelihood.num_levels, options)
     if not finished:
-        sys.exit(INTERRUPTED)
+        sys.exit(configuration.INTERRUPTED)
 
 
 def make_plan(model: AbstractLitModel, options: SampleOptions, config: DictConfig) -> Plan:
@@ -158,7 +155,7 @@ def draw(model: AbstractLitModel, plan: Plan, options: SampleOptions) -> tuple[l
     finished = True
     try:
         with _progress(len(seeds) * model.image_size[0]) as advance:
-            for batch in model.sample_batches(
+            model.sample(
                 len(seeds),
                 torch.cat(conds) if conds else None,
                 temperature=options.temperature,
@@ -168,8 +165,8 @@ def draw(model: AbstractLitModel, plan: Plan, options: SampleOptions) -> tuple[l
                 seeds=seeds,
                 batch_size=options.batch_size,
                 on_row=lambda images, row: advance(len(images)),
-            ):
-                batches.append(batch.cpu())
+                on_batch=lambda batch: batches.append(batch.cpu()),
+            )
     except KeyboardInterrupt:
         finished = False
     rounds = list(torch.cat(batches).split(number)) if batches else []
@@ -239,10 +236,7 @@ def _check(options: SampleOptions, *, has_data: bool) -> None:
         value = getattr(options, name)
         if value is not None and value < smallest:
             raise ValueError(f"{name}={value}: at least {smallest}")
-    if not 0 < options.temperature < math.inf:
-        raise ValueError(f"temperature={options.temperature}: above 0")
-    if not 0 <= options.guidance < math.inf:
-        raise ValueError(f"guidance={options.guidance}: at least 0")
+    check_strengths(options.temperature, options.guidance)
     if options.given is not None and options.interpolate is not None:
         raise ValueError(f"interpolate={options.interpolate}: not together with given")
     if options.interpolate is not None and options.labels is not None:

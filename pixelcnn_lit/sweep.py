@@ -27,15 +27,15 @@ import yaml
 from rich.console import Console
 from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
 
-from pixelcnn_lit.configuration import end_with_error
+from pixelcnn_lit.configuration import INTERRUPTED, end_with_error
 from pixelcnn_lit.messages import one_line, say
 from pixelcnn_lit.ranking import ranking, save_plot
 from pixelcnn_lit.trial import Trial, Value, run_trial
 from pixelcnn_lit.wandb_mode import logged_in
 
 SWEEPS_DIR = Path(__file__).resolve().parents[1] / "sweeps"
+_PROJECT = "pixelcnn-lit"
 _COUNT = 10  # trials of an offline sweep without end
-_INTERRUPTED = 130  # exit status after Ctrl-C
 
 
 @dataclass(frozen=True)
@@ -119,18 +119,16 @@ def run_online(sweep: Sweep, count: int | None, overrides: list[str]) -> None:
         raise ValueError("W&B: not logged in; `wandb login`, or OFFLINE=1 for a sweep without it")
     command = [*sweep.config["command"], *overrides]  # type: ignore[misc]
     try:
-        sweep_id = wandb.sweep({**sweep.config, "command": command}, project="pixelcnn-lit")
+        sweep_id = wandb.sweep({**sweep.config, "command": command}, project=_PROJECT)
     except wandb.Error as error:
         raise ValueError(
             f"W&B: the sweep cannot be created ({one_line(error)}); OFFLINE=1 works without it"
         ) from error
-    agent = [sys.executable, "-m", "wandb", "agent", "--project", "pixelcnn-lit", sweep_id]
     limit = ["--count", str(count)] if count else []
+    agent = [sys.executable, "-m", "wandb", "agent", *limit, "--project", _PROJECT, sweep_id]
     # the agent runs what is called python
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    done = subprocess.run(
-        [*agent[:4], *limit, *agent[4:]], env=os.environ | {"PATH": path}, check=False
-    )
+    done = subprocess.run(agent, env=os.environ | {"PATH": path}, check=False)
     sys.exit(done.returncode)
 
 
@@ -242,7 +240,7 @@ def report(trials: list[Trial], sweep: Sweep, folder: Path, *, complete: bool) -
         console.print(f"picture: {folder / 'sweep.png'}")
     if not complete:
         say(f"interrupted in trial {len(trials)}")
-        return _INTERRUPTED
+        return INTERRUPTED
     return 0 if measured else 1
 
 

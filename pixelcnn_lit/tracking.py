@@ -25,9 +25,9 @@ class WandbTracker(Logger):
     WANDB_MODE decides if it is set; else the run is online when someone is logged in, else
     offline, to be sent with `wandb sync`. Whatever goes wrong later is said in one line and ends
     the tracking, not the training: everything is on disk first, so a server that is lost in
-    mid-run costs ``finish_timeout`` at the end, and `wandb sync` sends the rest. Lightning's
-    WandbLogger raises or waits for ever instead, hence this one. A resumed run continues the same
-    W&B run: its id lies in ``run_dir/wandb_run_id``.
+    mid-run costs at most ``upload_timeout`` and ``finish_timeout`` at the end, and `wandb sync`
+    sends the rest. Lightning's WandbLogger raises or waits for ever instead, hence this one. A
+    resumed run continues the same W&B run: its id lies in ``run_dir/wandb_run_id``.
 
     Args:
         run_dir: the run folder; W&B's own files go into ``run_dir/wandb``.
@@ -88,7 +88,7 @@ class WandbTracker(Logger):
 
     @property
     def version(self) -> str:
-        """None: Lightning would show it in the progress bar."""
+        """Empty: Lightning would show it in the progress bar."""
         return ""
 
     @property

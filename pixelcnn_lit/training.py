@@ -160,6 +160,7 @@ def _build(config: DictConfig, run_dir: Path) -> Parts:
         )
     except (MisconfigurationException, ValueError) as error:
         raise ValueError(f"trainer: {error}") from error
+    _check_trainer(trainer)
     if HydraConfig.get().mode == RunMode.MULTIRUN and trainer.world_size > 1:
         raise ValueError(
             f"trainer.devices={config.trainer.devices}: every process would repeat the whole"
@@ -167,6 +168,15 @@ def _build(config: DictConfig, run_dir: Path) -> Parts:
         )
     throughput = next((c for c in callbacks if isinstance(c, Throughput)), None)
     return Parts(data, model, trainer, checkpoints, throughput, metrics_file, trackers)
+
+
+def _check_trainer(trainer: Trainer) -> None:
+    """Refuse what Lightning takes and then fails at, or takes no notice of."""
+    accumulate, clip = trainer.accumulate_grad_batches, trainer.gradient_clip_val
+    if accumulate < 1:
+        raise ValueError(f"trainer.accumulate_grad_batches={accumulate}: must be 1 or more")
+    if clip is not None and clip < 0:
+        raise ValueError(f"trainer.gradient_clip_val={clip}: must be above 0; null for none")
 
 
 def _fit(parts: Parts, checkpoint: Path | None) -> float:

@@ -11,8 +11,8 @@ PACKAGE = Path(__file__).parents[1] / "pixelcnn_lit"
 FLOORS = [
     {"images", "layers", "schedules"},
     {"likelihoods", "networks"},
-    {"sampling", "metrics", "messages"},
-    {"models", "data", "metrics_file", "checkpoints", "slurm"},
+    {"sampling", "metrics", "messages", "checkpoints"},
+    {"models", "data", "metrics_file", "slurm"},
     {"callbacks", "wandb_mode"},
     {"configuration", "run_folder", "run_options", "summary", "tracking", "trial"},
     {"ranking"},

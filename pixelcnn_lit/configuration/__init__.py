@@ -7,11 +7,12 @@ Read in this order: ``entry`` (what every command does), ``compose``, ``resolver
 from pixelcnn_lit.configuration.building import build, read_options
 from pixelcnn_lit.configuration.checks import check
 from pixelcnn_lit.configuration.compose import CONF_DIR, compose_config
-from pixelcnn_lit.configuration.entry import end_with_error, run
+from pixelcnn_lit.configuration.entry import INTERRUPTED, end_with_error, run
 from pixelcnn_lit.configuration.resolvers import RUN_DIR_VARIABLE
 
 __all__ = [
     "CONF_DIR",
+    "INTERRUPTED",
     "RUN_DIR_VARIABLE",
     "build",
     "check",

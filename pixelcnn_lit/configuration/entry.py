@@ -14,6 +14,9 @@ from pixelcnn_lit.configuration.checks import check
 from pixelcnn_lit.configuration.compose import CONF_DIR, compose_config
 from pixelcnn_lit.configuration.resolvers import register_resolvers
 
+INTERRUPTED = 130
+"""Exit status after Ctrl-C."""
+
 
 def run(task: Callable[[DictConfig], object], config_name: str, options_type: type) -> None:
     """Runs ``task`` on what the command line asks for; the body of every entry point.
@@ -47,7 +50,7 @@ def run(task: Callable[[DictConfig], object], config_name: str, options_type: ty
         main(checked_task)()
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
 
 
 def end_with_error(error: Exception) -> NoReturn:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
+import json
 import logging
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,9 +14,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pixelcnn_lit.data.cache_dir import writing_in
 from pixelcnn_lit.data.columns import Columns
 from pixelcnn_lit.data.decoding import CorruptImageError, EncodedImage, ImageDecoder
+from pixelcnn_lit.data.digests import remembered
 from pixelcnn_lit.data.rows import AbstractRows
 from pixelcnn_lit.data.selection import RowFilter
 
@@ -135,17 +134,10 @@ class EncodedSplit:
         if not self.rows.is_remote:
             return self.row_filter.counts(self.rows)
         identity = repr((self.rows.fingerprint(self.memory), self.row_filter))
-        note = (
-            self.memory / f"{hashlib.blake2b(identity.encode(), digest_size=16).hexdigest()}.npy"
+        counts = remembered(
+            self.memory, identity, lambda: json.dumps(self.row_filter.counts(self.rows).tolist())
         )
-        if not note.is_file():
-            counts = self.row_filter.counts(self.rows)
-            unfinished = note.with_suffix(f".{os.getpid()}.npy")
-            with writing_in(self.memory.parent):
-                self.memory.mkdir(parents=True, exist_ok=True)
-                np.save(unfinished, counts)
-                unfinished.replace(note)
-        return np.load(note)
+        return np.array(json.loads(counts), dtype=np.int64)
 
     def __len__(self) -> int:
         """How many selected rows there are."""

@@ -63,7 +63,7 @@ def cached_examples(split: EncodedSplit, folder: Path, num_workers: int) -> Arra
 
 def _found(split: EncodedSplit, folder: Path, num_workers: int) -> ArrayExamples | None:
     """The arrays of the cache, which is made if it is not there; found, it costs no reading."""
-    cache = folder / _key(split, folder)
+    cache = folder / _key(split)
     if (examples := _opened(cache)) is not None:
         return examples
     if len(split) == 0:
@@ -87,7 +87,7 @@ def _found(split: EncodedSplit, folder: Path, num_workers: int) -> ArrayExamples
     return examples
 
 
-def _key(split: EncodedSplit, folder: Path) -> str:
+def _key(split: EncodedSplit) -> str:
     """Digest of content and options."""
     options = (
         _FORMAT,

@@ -35,6 +35,7 @@ class LitPixelCNNAutoencoder(AbstractLitModel):
     Encoder and decoder learn together, from the decoder's likelihood alone: details that the
     decoder predicts from the pixels before need no room in the code, which is left for what the
     image shows. The images of one code differ, unlike those of a decoder trained on squared error.
+    The code is its only condition: it takes no labels, vectors or maps beside it.
 
     Its bits/dim are those of an image whose code is known for nothing: they say how well it
     learns, and cannot be compared with those of the other models.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import cast
 
@@ -101,6 +101,7 @@ class AbstractGenerativeModel(LightningModule, ABC):
         batch_size: int | None = None,
         cached: bool = True,
         on_row: sampling.RowHook | None = None,
+        on_batch: Callable[[Tensor], None] | None = None,
     ) -> Tensor:
         """Draw images, or complete them where ``given`` is False.
 
@@ -119,47 +120,13 @@ class AbstractGenerativeModel(LightningModule, ABC):
             batch_size: images drawn at a time; None for what fits into memory.
             cached: compute each activation once; False for the naive reference.
             on_row: told the batch so far and the number of finished rows.
+            on_batch: given every finished batch at once, to keep it should the rest not come.
 
         Returns:
             uint8 levels (N, C, H, W) on the model's device.
 
         Raises:
             ValueError: naming the argument, if one is out of range.
-        """
-        batches = self.sample_batches(
-            num_images,
-            cond,
-            temperature=temperature,
-            guidance=guidance,
-            given=given,
-            images=images,
-            generator=generator,
-            seeds=seeds,
-            batch_size=batch_size,
-            cached=cached,
-            on_row=on_row,
-        )
-        empty = torch.empty(0, *self.image_shape, dtype=torch.uint8, device=self.device)
-        return torch.cat([empty, *batches])
-
-    def sample_batches(
-        self,
-        num_images: int,
-        cond: Tensor | None = None,
-        *,
-        temperature: float = 1.0,
-        guidance: float = 1.0,
-        given: Tensor | None = None,
-        images: Tensor | None = None,
-        generator: torch.Generator | None = None,
-        seeds: list[int] | None = None,
-        batch_size: int | None = None,
-        cached: bool = True,
-        on_row: sampling.RowHook | None = None,
-    ) -> Iterator[Tensor]:
-        """:meth:`sample`, batch by batch, so that what is finished can be kept.
-
-        Arguments are checked at once, before the first batch is asked for.
         """
         self._check_cond(cond, num_images)
         request = sampling.Request(
@@ -177,7 +144,12 @@ class AbstractGenerativeModel(LightningModule, ABC):
             raise ValueError(f"guidance={guidance}: needs a model trained with label_dropout > 0")
         if guidance != 1 and cond is None:
             raise ValueError(f"guidance={guidance}: needs a cond to be guided to")
-        return self._batches(request, cond, batch_size, cached, on_row)
+        images_so_far = [torch.empty(0, *self.image_shape, dtype=torch.uint8, device=self.device)]
+        for batch in self._batches(request, cond, batch_size, cached, on_row):
+            if on_batch is not None:
+                on_batch(batch)
+            images_so_far.append(batch)
+        return torch.cat(images_so_far)
 
     @torch.no_grad()
     def interpolate(
@@ -216,7 +188,7 @@ class AbstractGenerativeModel(LightningModule, ABC):
             self._check_cond(end, len(first))
             with self._evaluating():
                 ends.append(self._network_cond(end.to(self.device), len(first)))
-        seed = int(torch.randint(2**62, (), generator=generator))
+        [seed] = sampling.draw_seeds(1, generator)
         seeds = sampling.draw_seeds(len(first), torch.Generator().manual_seed(seed))
         images = self.sample(
             num_steps * len(first),

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import pickle
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
-import torch
 from lightning import LightningModule
 
+from pixelcnn_lit.checkpoints import read_checkpoint
 from pixelcnn_lit.models.autoencoder import LitPixelCNNAutoencoder
 from pixelcnn_lit.models.base import AbstractLitModel
 from pixelcnn_lit.models.gated_pixelcnn import LitGatedPixelCNN
@@ -66,18 +64,7 @@ def _model_class(path: Path, option: str) -> str | None:
     """The class that a checkpoint names, None if it names none."""
     if not path.is_file():
         raise ValueError(f"{option}={path}: there is no such file")
-    try:
-        # torch.load overlooks a flipped bit; testzip reads every byte against its checksum
-        with zipfile.ZipFile(path) as archive:
-            if archive.testzip() is not None:
-                raise zipfile.BadZipFile
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except (
-        zipfile.BadZipFile,
-        OSError,
-        EOFError,
-        RuntimeError,
-        pickle.UnpicklingError,
-    ) as error:
-        raise ValueError(f"{option}={path}: damaged, or no checkpoint at all") from error
-    return content.get("model_class") if isinstance(content, dict) else None
+    content = read_checkpoint(path)
+    if content is None:
+        raise ValueError(f"{option}={path}: damaged, or no checkpoint at all")
+    return cast("str | None", content.get("model_class"))

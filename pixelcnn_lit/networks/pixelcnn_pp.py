@@ -79,8 +79,8 @@ class PixelCNNPP(AbstractNetwork):
             cond_channels=cond_channels,
             num_hierarchies=num_hierarchies,
         )
+        _check(num_resnet, num_hierarchies, num_filters, receptive_field_dims, dropout)
         rows, columns = receptive_field_dims
-        _check(num_resnet, num_hierarchies, num_filters, rows, columns, dropout)
         check_room(self.colors, num_filters=num_filters)
         side = columns // 2
         above, around = range(-rows + 1, 0), range(-side, side + 1)
@@ -133,15 +133,15 @@ def _check(
     num_resnet: int,
     num_hierarchies: int,
     num_filters: int,
-    rows: int,
-    columns: int,
+    receptive_field_dims: Sequence[int],
     dropout: float,
 ) -> None:
     check_positive(num_resnet=num_resnet, num_hierarchies=num_hierarchies, num_filters=num_filters)
-    if rows < 3 or columns < 3 or columns % 2 == 0:
+    dims = list(receptive_field_dims)
+    if len(dims) != 2 or min(dims) < 3 or dims[1] % 2 == 0:
         raise ValueError(
-            f"receptive_field_dims=[{rows}, {columns}]: at least 3 rows, and an odd number of at "
-            "least 3 columns"
+            f"receptive_field_dims={dims}: [rows, columns], at least 3 rows, and an odd number of "
+            "at least 3 columns"
         )
     if not 0 <= dropout < 1:
         raise ValueError(f"dropout={dropout}: in [0, 1)")

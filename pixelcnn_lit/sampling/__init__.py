@@ -7,7 +7,14 @@ CUDA graphs), ``request`` (many images).
 """
 
 from pixelcnn_lit.sampling.choosers import Chooser, Complete, Draw, Likeliest, Replay
-from pixelcnn_lit.sampling.request import Request, draw_seeds, draw_uniforms, fitting_batch_size
+from pixelcnn_lit.sampling.request import (
+    Request,
+    check_strengths,
+    draw_seeds,
+    draw_uniforms,
+    fitting_batch_size,
+    walk_bytes,
+)
 from pixelcnn_lit.sampling.walk import RowHook, walk
 
 __all__ = [
@@ -18,8 +25,10 @@ __all__ = [
     "Replay",
     "Request",
     "RowHook",
+    "check_strengths",
     "draw_seeds",
     "draw_uniforms",
     "fitting_batch_size",
     "walk",
+    "walk_bytes",
 ]

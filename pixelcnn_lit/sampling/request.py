@@ -53,7 +53,9 @@ class Request:
         seeds: list[int] | None = None,
     ) -> None:
         shape = (likelihood.channels, *image_size)
-        _check_numbers(num_images, temperature, guidance)
+        if num_images < 0:
+            raise ValueError(f"num_images={num_images}: at least 0")
+        check_strengths(temperature, guidance)
         if seeds is not None and len(seeds) != num_images:
             raise ValueError(f"seeds: {len(seeds)} of them for {num_images} images")
         _check_completion(given, images, num_images, shape, likelihood.num_levels)
@@ -149,21 +151,27 @@ def fitting_batch_size(network: AbstractNetwork, blank: Tensor, *, guided: bool 
         blank: (1, C, H, W): says size, device and dtype.
         guided: the walk holds every image twice, with the condition and without.
     """
-    sizes = []
-    for num_images in (1, 2):
-        x = blank.expand(num_images, -1, -1, -1)
-        cond = x.new_zeros(num_images, network.cond_channels) if network.cond_channels else None
-        raster = CachedWalk(network, x, cond)
-        raster.start_row(0)
-        raster.params(0, 0)  # the first position makes every cache there is
-        sizes.append(raster.walk.num_bytes())
-    per_image = (sizes[1] - sizes[0]) * (2 if guided else 1)
+    one, two = (walk_bytes(network, blank.expand(number, -1, -1, -1)) for number in (1, 2))
+    per_image = (two - one) * (2 if guided else 1)
     return max(1, min(LARGEST_BATCH, int(free_memory(blank.device) * MEMORY_SHARE / per_image)))
 
 
-def _check_numbers(num_images: int, temperature: float, guidance: float) -> None:
-    if num_images < 0:
-        raise ValueError(f"num_images={num_images}: at least 0")
+@torch.no_grad()
+def walk_bytes(network: AbstractNetwork, x: Tensor) -> int:
+    """What a walk over images x (B, C, H, W) keeps from its first position to its last."""
+    cond = x.new_zeros(len(x), network.cond_channels) if network.cond_channels else None
+    raster = CachedWalk(network, x, cond)
+    raster.start_row(0)
+    raster.params(0, 0)  # the first position makes every cache there is
+    return raster.walk.num_bytes()
+
+
+def check_strengths(temperature: float, guidance: float) -> None:
+    """Refuse a temperature or a guidance out of range.
+
+    Raises:
+        ValueError: naming it.
+    """
     if not 0 < temperature < math.inf:
         raise ValueError(f"temperature={temperature}: above 0, and finite")
     if not 0 <= guidance < math.inf:

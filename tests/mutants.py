@@ -587,7 +587,7 @@ def main(names: Sequence[str]) -> int:
         print(f"no mutant is called like {' or '.join(names)}", file=sys.stderr)
         return 2
     for mutant in chosen:
-        _mutated(mutant)  # fails before anything runs
+        mutated(mutant)  # fails before anything runs
     os.environ["OMP_NUM_THREADS"] = "1"
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     for module in HEAVY_MODULES:
@@ -615,7 +615,7 @@ def main(names: Sequence[str]) -> int:
     return 2 if broken else int(bool(survivors))
 
 
-def _mutated(mutant: Mutant) -> str:
+def mutated(mutant: Mutant) -> str:
     """The text of the file with the bug.
 
     Raises:
@@ -650,7 +650,7 @@ def _run(name: str, selection: Tests, mutant: Mutant | None) -> Result:
             else:
                 shutil.copy(source, target)
         if mutant:
-            (copy / "pixelcnn_lit" / mutant.file).write_text(_mutated(mutant))
+            (copy / "pixelcnn_lit" / mutant.file).write_text(mutated(mutant))
         os.chdir(copy)
         sys.path.insert(0, folder)
         first_failure = FirstFailure()

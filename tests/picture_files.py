@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from itertools import chain
 from pathlib import Path
 
 import datasets
@@ -11,6 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from PIL import Image
+
+from pixelcnn_lit.data import HFImageDataModule
 
 CLASS_NAMES = ["apple", "banana", "cherry", "date", "elderberry"]
 
@@ -33,6 +36,19 @@ def numbers(batch: dict[str, torch.Tensor]) -> list[int]:
     """Which rows a batch holds."""
     images = batch["image"].long()
     return (images[:, 0, 0, 0] * 256 + images[:, 0, 0, 1]).tolist()
+
+
+def rows_of(data: HFImageDataModule) -> list[int]:
+    """Which rows an epoch of training holds, sorted."""
+    return sorted(chain.from_iterable(numbers(batch) for batch in data.train_dataloader()))
+
+
+def local(path: Path | str, cache: Path, **options: object) -> HFImageDataModule:
+    """Grey pictures of a folder or file, all for training unless an option says otherwise."""
+    usual = {"image_size": [4, 4], "num_workers": 0, "val_fraction": 0.0, "batch_size": 10}
+    return HFImageDataModule(
+        str(path), channels=1, num_levels=256, cache_dir=str(cache), **{**usual, **options}
+    )
 
 
 def write_parquet(

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -17,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lightning import Callback, Trainer
 from lightning.pytorch.plugins.precision import Precision
+from tiny_runs import TINY, train_with
 from torch import nn
 
 from pixelcnn_lit import schedules
@@ -32,30 +34,20 @@ from pixelcnn_lit.callbacks.curve import learning_curve, smooth
 from pixelcnn_lit.callbacks.interruption import Interrupted, Interruption
 from pixelcnn_lit.callbacks.samples import choose_per_class
 from pixelcnn_lit.checkpoints import AtomicCheckpointIO, global_step
-from pixelcnn_lit.configuration import compose_config
 from pixelcnn_lit.data import HFImageDataModule
 from pixelcnn_lit.images import enlarge
 from pixelcnn_lit.models import LitPixelCNNPP
-from pixelcnn_lit.training import train
 
-TINY = [
-    "trainer=cpu",
+OPTIONS = [
+    *TINY,
     "logger=none",
-    "model.num_filters=4",
-    "model.num_hierarchies=1",
-    "model.num_logistic_mix=2",
     "data.batch_size=64",
     "trainer.limit_train_batches=3",
-    "trainer.limit_val_batches=1",
     "trainer.max_epochs=1",
     "callbacks.samples=null",
-    "callbacks.progress=null",
     "test=false",
 ]
-
-
-def run(run_dir: Path, *overrides: str) -> None:
-    train(compose_config("train", [*TINY, f"run_dir={run_dir}", *overrides]))
+run = partial(train_with, OPTIONS)
 
 
 def stepped(at_batch: int, rank: int = 0) -> torch.Tensor:
@@ -302,7 +294,7 @@ def test_outside_of_training_a_warning_requeues_the_slurm_job_at_once(tmp_path: 
 
 
 class SignalInTheLastStep(Callback):
-    """As if someone pressed Ctrl-C while the last step is taken."""
+    """As if the system ended the process while the last step is taken."""
 
     def on_before_zero_grad(self, trainer: Trainer, *_: object) -> None:
         if trainer.global_step == 2:

@@ -19,13 +19,6 @@ from pixelcnn_lit.networks.conditions import (
     mix,
 )
 
-pytestmark = [
-    # Lightning's own use of torch, and its advice on loading data and on clusters
-    pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning"),
-    pytest.mark.filterwarnings("ignore:.*does not have many workers"),
-    pytest.mark.filterwarnings("ignore:The `srun` command is available"),
-]
-
 MODELS = {
     "pixelcnn": (
         LitPixelCNN,

@@ -3,26 +3,13 @@
 import logging
 import re
 from collections import Counter
-from itertools import chain
 
 import lightning as L
 import numpy as np
 import pytest
-from picture_files import numbered_picture, numbers, write_parquet
+from picture_files import local, numbered_picture, numbers, rows_of, write_parquet
 
-from pixelcnn_lit.data import HFImageDataModule
 from pixelcnn_lit.models import LitPixelCNN
-
-
-def local(folder, cache, **options):
-    usual = {"num_workers": 0, "val_fraction": 0.0, "batch_size": 10, "cache_dir": str(cache)}
-    return HFImageDataModule(
-        str(folder), channels=1, num_levels=256, image_size=[4, 4], **{**usual, **options}
-    )
-
-
-def rows_of(data):
-    return sorted(chain.from_iterable(numbers(batch) for batch in data.train_dataloader()))
 
 
 def corrupt_folder(tmp_path):

@@ -10,7 +10,7 @@ import lightning as L
 import pytest
 import torch
 from faulty_server import FaultyServer
-from picture_files import numbers, write_numbered
+from picture_files import local, numbers, rows_of, write_numbered
 
 from pixelcnn_lit.data import HFImageDataModule
 
@@ -46,10 +46,6 @@ def remote(server, tmp_path, **options):
     )  # fmt: skip
 
 
-def rows_of(data):
-    return sorted(chain.from_iterable(numbers(batch) for batch in data.train_dataloader()))
-
-
 class Counting(L.LightningModule):
     """Notes which rows it was trained on."""
 
@@ -69,7 +65,6 @@ class Counting(L.LightningModule):
         return torch.optim.SGD(self.parameters(), 0.1)
 
 
-@pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")  # Lightning's own use of torch
 @pytest.mark.filterwarnings("ignore:Total length of `list`")  # no validation images here
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_training_over_a_faulty_network_sees_every_row_once(serve, tmp_path, num_workers):
@@ -93,6 +88,13 @@ def test_a_server_that_sends_whole_files_only_or_hides_their_size_will_do(
     data = remote(server, tmp_path)
     seen = chain.from_iterable(numbers(batch) for batch in data.train_dataloader())
     assert sorted(seen) == list(range(NUM_ROWS))
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_a_path_may_be_the_address_of_a_file(serve, tmp_path, streaming):
+    path = f"{serve().url}/train-00000-of-00006.parquet"
+    data = local(path, tmp_path / "cache", streaming=streaming)
+    assert rows_of(data) == list(range(NUM_ROWS // 6))
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts open files")

@@ -10,12 +10,8 @@ from picture_files import numbers, write_numbered
 
 from pixelcnn_lit.data import HFImageDataModule
 
-pytestmark = [
-    # Lightning's own use of torch.
-    pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning"),
-    # Resumed runs here save nothing, on purpose.
-    pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`:UserWarning"),
-]
+# Resumed runs here save nothing, on purpose.
+pytestmark = pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`:UserWarning")
 
 
 class Recorder(L.LightningModule):

@@ -2,31 +2,46 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
 import pytest
+import torch
+from tiny_runs import rows, train_with
+from torch import Tensor
 
-from pixelcnn_lit.configuration import compose_config
-from pixelcnn_lit.training import train
+from pixelcnn_lit.configuration import build, compose_config
+from pixelcnn_lit.images import Batch
+from pixelcnn_lit.models import load_model
+from pixelcnn_lit.run_data import first_examples
 
-NUM_EPOCHS = {"pixelcnn": 10, "gated": 11, "pp": 8, "autoencoder": 11}
+NUM_EPOCHS = {"pixelcnn": 10, "gated": 11, "pp": 12, "autoencoder": 16}
 WITHOUT_PICTURES = [
     f"callbacks.{name}=null" for name in ("samples", "reconstructions", "curve", "progress")
 ]
 
 
+def digits_of(images: Tensor, known: Batch) -> Tensor:
+    """The digit of the nearest known image; right for 98 % of the real ones."""
+    distances = torch.cdist(images.flatten(1).float(), known["image"].flatten(1).float())
+    return known["label"][distances.argmin(1)]
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("model", NUM_EPOCHS)
-def test_every_variant_needs_at_most_1_85_bits_per_dim_of_the_test_digits(
-    model: str, tmp_path: Path
-):
-    run_dir = tmp_path / "run"
-    options = [f"model={model}", "data=digits", "size=small", "trainer=cpu", "logger=none"]
-    epochs = f"trainer.max_epochs={NUM_EPOCHS[model]}"
-    train(compose_config("train", [*options, epochs, f"run_dir={run_dir}", *WITHOUT_PICTURES]))
-    with (run_dir / "metrics.csv").open(newline="") as file:
-        [measured] = [row for row in csv.DictReader(file) if row["test/bits_per_dim"]]
-    # 17 levels: 4.09 bits for who knows nothing; below 1.5 only for who sees the pixel itself
-    assert 1.5 < float(measured["test/bits_per_dim"]) <= 1.85
+@pytest.mark.parametrize("name", NUM_EPOCHS)
+def test_every_variant_learns_the_digits_and_draws_what_it_is_asked_for(name: str, tmp_path: Path):
+    options = [f"model={name}", "data=digits", "size=small", "trainer=cpu", "logger=none"]
+    epochs = f"trainer.max_epochs={NUM_EPOCHS[name]}"
+    train_with([*options, *WITHOUT_PICTURES], tmp_path / "run", epochs)
+    [measured] = [row for row in rows(tmp_path / "run") if row["test/bits_per_dim"]]
+    # 17 levels: 4.09 bits for who knows nothing; below 1.4 only for who sees the pixel itself
+    assert 1.4 < float(measured["test/bits_per_dim"]) <= 1.85
+
+    model = load_model(tmp_path / "run")
+    data = build(compose_config("train", ["data=digits"]), "data")
+    known, unseen = (first_examples(data, split, 10_000) for split in ("train", "test"))
+    asked = unseen["label"]
+    cond = model.encode(unseen["image"]) if name == "autoencoder" else asked
+    drawn = model.sample(len(asked), cond, generator=torch.Generator().manual_seed(0))
+    right = (digits_of(drawn, known) == asked).float().mean()
+    assert right > 0.5  # by chance 0.1

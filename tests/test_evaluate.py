@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from lightning import Trainer
+from tiny_runs import write_checkpoint
 
 from pixelcnn_lit import configuration
 from pixelcnn_lit.configuration import compose_config
@@ -29,9 +29,7 @@ def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model = LitPixelCNN(**DIGITS, num_filters=4, num_layers=1, num_hidden=4)
     for parameter in model.parameters():  # an untrained model hardly reads its label
         torch.nn.init.normal_(parameter, std=0.8)
-    trainer = Trainer(accelerator="cpu", logger=False, barebones=True)
-    trainer.strategy.connect(model)
-    trainer.save_checkpoint(run_dir / "checkpoints" / "best.ckpt", weights_only=True)
+    write_checkpoint(model, run_dir / "checkpoints" / "best.ckpt")
     return run_dir
 
 

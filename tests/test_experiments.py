@@ -11,13 +11,6 @@ from small_sets import random_images, write_split
 from pixelcnn_lit import configuration
 from pixelcnn_lit.run_options import RunOptions
 
-pytestmark = [
-    # Lightning's own use of torch, and its advice on loading data and on clusters
-    pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning"),
-    pytest.mark.filterwarnings("ignore:.*does not have many workers"),
-    pytest.mark.filterwarnings("ignore:The `srun` command is available"),
-]
-
 FOLDER = configuration.CONF_DIR / "experiment"
 EXPERIMENTS = sorted(file.stem for file in FOLDER.glob("*.yaml"))
 RECIPES = {

@@ -67,7 +67,14 @@ def inputs(case: Case, model: AbstractLitModel) -> tuple[Tensor, Tensor | None]:
     return network_inputs(model, random_images(model, 1), case.cond(model, 1))
 
 
-@pytest.mark.parametrize("case", cases(likelihoods=BOTH_ORDERS), ids=str)
+@pytest.mark.parametrize(
+    "case",
+    [
+        *cases(likelihoods=BOTH_ORDERS),
+        *cases(likelihoods=BOTH_ORDERS, channels=[2, 4], conditionings=["none"]),
+    ],
+    ids=str,
+)
 def test_nothing_but_the_past_moves_the_parameters(case: Case):
     model = case.build((5, 7))
     positions = [(row, column) for row in range(5) for column in range(7)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import Tensor
-from variants import OPTIONS, Case, Options, case_of, cases, network_inputs, random_images
+from variants import OPTIONS, Case, Options, case_of, cases, network_inputs, random_images, seeded
 
 from pixelcnn_lit.images import rescale
 from pixelcnn_lit.models import AbstractLitModel
@@ -19,10 +19,6 @@ LABELLED = [
     for case in cases(likelihoods=ORDERED_AND_COUPLED, channels=[3], conditionings=["label"])
     if case.conditioning == "label"
 ]
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def cached_params(model: AbstractLitModel, x: Tensor, cond: Tensor | None) -> Tensor:

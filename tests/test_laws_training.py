@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from lightning import Callback, LightningModule, Trainer
+from tiny_runs import write_checkpoint
 from torch import Tensor
 from torch.optim import SGD
 from torch.utils.data import DataLoader
@@ -54,8 +55,7 @@ class Losses(Callback):
         self.seen.append(outputs["loss"])
 
 
-@pytest.mark.filterwarnings("ignore:.*does not have many workers")
-@pytest.mark.filterwarnings("ignore:You defined a `validation_step` but")
+@pytest.mark.filterwarnings("ignore:You defined a `validation_step` but")  # no images for it
 @pytest.mark.parametrize("case", [case_of("gated"), case_of("autoencoder")], ids=str)
 def test_training_descends_on_bits_per_dim(case: Case, tmp_path: Path):
     model = case.build((6, 7), optimizer=lambda parameters: SGD(parameters, lr=0.0)).train()
@@ -94,10 +94,8 @@ def test_bfloat16_training_gives_float32_likelihoods_and_finite_gradients(case: 
 @pytest.mark.parametrize("case", EVERY_LIKELIHOOD, ids=str)
 def test_a_checkpoint_alone_gives_the_model_back(case: Case, tmp_path: Path):
     model = case.build((6, 7))
-    trainer = Trainer(accelerator="cpu", logger=False)
-    trainer.strategy.connect(model)
-    trainer.save_checkpoint(tmp_path / "model.ckpt")
-    loaded = type(model).load_from_checkpoint(tmp_path / "model.ckpt", weights_only=True).eval()
+    file = write_checkpoint(model, tmp_path / "model.ckpt")
+    loaded = type(model).load_from_checkpoint(file, weights_only=True).eval()
     assert dict(loaded.hparams) == dict(model.hparams)
     assert all(isinstance(value, PLAIN) for value in loaded.hparams.values())
     images, cond = random_images(model, 4), case.cond(model, 4)

@@ -87,9 +87,9 @@ def frozen(parameters: object) -> SGD:
     return SGD(parameters, lr=0.0)
 
 
-@pytest.mark.filterwarnings("ignore:.*does not have many workers")
+# stopped within an epoch, on purpose
 @pytest.mark.filterwarnings("ignore:You.re resuming from a checkpoint that ended before")
-@pytest.mark.filterwarnings("ignore:You defined a `validation_step` but")
+@pytest.mark.filterwarnings("ignore:You defined a `validation_step` but")  # no images for it
 def test_training_begins_from_the_first_batch_and_a_resumed_one_does_not(tmp_path: Path):
     data = Images()
     fresh, model = pp(optimizer=frozen, dropout=0.0), pp(optimizer=frozen, dropout=0.0)
@@ -142,6 +142,7 @@ WRONG: list[tuple[type[AbstractLitModel], Options, str]] = [
     (LitPixelCNNPP, {"num_resnet": 0}, "num_resnet=0: at least 1"),
     (LitPixelCNNPP, {"receptive_field_dims": [2, 3]}, "receptive_field_dims=[2, 3]"),
     (LitPixelCNNPP, {"receptive_field_dims": [3, 4]}, "receptive_field_dims=[3, 4]"),
+    (LitPixelCNNPP, {"receptive_field_dims": [3]}, "receptive_field_dims=[3]: [rows, columns]"),
     (LitPixelCNNPP, {"dropout": 1.0}, "dropout=1.0: in [0, 1)"),
     (LitPixelCNNPP, {"resnet_activation": "gelu"}, "resnet_activation='gelu': allowed are"),
     (LitPixelCNNPP, {"num_logistic_mix": 0}, "num_logistic_mix must be at least 1"),
@@ -240,7 +241,7 @@ def test_a_model_in_double_precision_is_exact_to_double_precision(variant: str):
     torch.testing.assert_close(double.float(), single, rtol=1e-5, atol=1e-4)
 
 
-@pytest.mark.filterwarnings("ignore:You defined a `validation_step` but")
+@pytest.mark.filterwarnings("ignore:You defined a `validation_step` but")  # no images for it
 def test_plain_loaders_need_a_model_that_is_not_initialised_from_data():
     loader = DataLoader([{"image": torch.zeros(1, 8, 8, dtype=torch.uint8)}])
     trainer = Trainer(accelerator="cpu", max_steps=1, logger=False, enable_checkpointing=False)

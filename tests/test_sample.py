@@ -7,13 +7,14 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from lightning import Trainer
 from PIL import Image
+from tiny_runs import write_checkpoint
 
 from pixelcnn_lit import configuration
 from pixelcnn_lit.configuration import compose_config
@@ -36,13 +37,9 @@ TINY = {"num_filters": 4, "num_layers": 1, "num_hidden": 4, "first_kernel_size":
 
 
 def save(model: torch.nn.Module, file: Path, names: list[str] | None = None) -> Path:
-    """A checkpoint as training writes it."""
     if isinstance(model, AbstractLitModel):
         model.class_names = names
-    trainer = Trainer(accelerator="cpu", logger=False, barebones=True)
-    trainer.strategy.connect(model)
-    trainer.save_checkpoint(file, weights_only=True)
-    return file
+    return write_checkpoint(model, file)
 
 
 @pytest.fixture(scope="module")
@@ -143,6 +140,21 @@ def test_completions_keep_what_is_given_and_differ_in_the_rest(draw):
         assert picture.width / picture.height == 4 / 2  # original | masked | two completions
 
 
+def interrupt_after(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C once so many batches are finished."""
+    original, batches = AbstractLitModel.sample, count(1)
+
+    def interrupted(self, *arguments, on_batch, **options):
+        def keep(batch: torch.Tensor) -> None:
+            on_batch(batch)
+            if next(batches) == number:
+                raise KeyboardInterrupt
+
+        return original(self, *arguments, on_batch=keep, **options)
+
+    monkeypatch.setattr(AbstractLitModel, "sample", interrupted)
+
+
 def test_all_completions_are_one_request_with_the_images_of_several(draw, folder, pictures):
     output = draw("plain", f"images={pictures}", "given=left:2", "npy=true")
     levels = np.load(output / "samples.npy").reshape(4, 4, 1, 8, 8)
@@ -158,17 +170,9 @@ def test_all_completions_are_one_request_with_the_images_of_several(draw, folder
 def test_ctrl_c_keeps_the_completions_that_are_finished_for_all_images(
     draw, monkeypatch, pictures
 ):
-    requested = AbstractLitModel.sample_batches
-
-    def interrupted(self, *arguments, **options):
-        for number, batch in enumerate(requested(self, *arguments, **options)):
-            if number == 5:
-                raise KeyboardInterrupt
-            yield batch
-
     asked = ["plain", f"images={pictures}", "given=left:2", "num_completions=4", "npy=true"]
     whole = np.load(draw(*asked) / "samples.npy").reshape(4, 4, 1, 8, 8)
-    monkeypatch.setattr(AbstractLitModel, "sample_batches", interrupted)
+    interrupt_after(5, monkeypatch)
     with pytest.raises(SystemExit, match="130"):
         draw(*asked, "batch_size=2")
     kept = np.load(pictures.parent / "drawn" / "samples.npy").reshape(4, 2, 1, 8, 8)
@@ -272,17 +276,9 @@ def test_files_say_which_pixels_are_given(tmp_path: Path):
         read_given(str(tmp_path / "mask.npy"), (7, 5))
 
 
-def test_ctrl_c_keeps_the_batches_that_are_finished(draw, monkeypatch, folder, tmp_path):
+def test_ctrl_c_keeps_the_batches_that_are_finished(draw, monkeypatch, tmp_path):
     expected = np.load(draw("labelled", "num_images=6", "npy=true") / "samples.npy")
-    original = AbstractLitModel.sample_batches
-
-    def interrupted(self, *arguments, **options):
-        for number, batch in enumerate(original(self, *arguments, **options)):
-            if number == 2:
-                raise KeyboardInterrupt
-            yield batch
-
-    monkeypatch.setattr(AbstractLitModel, "sample_batches", interrupted)
+    interrupt_after(2, monkeypatch)
     with pytest.raises(SystemExit, match="130"):
         draw("labelled", "num_images=6", "npy=true", "batch_size=2")
     kept = np.load(tmp_path / "drawn" / "samples.npy")
@@ -358,7 +354,7 @@ def test_pictures_are_read_as_training_reads_them_and_as_they_were_written(
 
 
 def test_a_folder_that_takes_no_files_is_refused_before_anything_is_drawn(draw, monkeypatch):
-    monkeypatch.setattr(AbstractLitModel, "sample_batches", None)  # drawing would fail
+    monkeypatch.setattr(AbstractLitModel, "sample", None)  # drawing would fail
     assert refusal(draw, "plain", "output=/proc/self").startswith(
         "output=/proc/self: cannot be written ("
     )

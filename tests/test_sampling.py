@@ -7,18 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor
-from variants import Case, case_of, random_images
+from variants import Case, case_of, random_images, seeded
 
 from pixelcnn_lit import sampling
 from pixelcnn_lit.likelihoods import Bernoulli, LogisticMixture, Softmax
 from pixelcnn_lit.models import AbstractLitModel
 from pixelcnn_lit.sampling import draw_seeds, draw_uniforms, fitting_batch_size, request
 from pixelcnn_lit.sampling.memory import UNKNOWN, free_host_memory, free_memory
-from pixelcnn_lit.sampling.raster import CachedWalk
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 @pytest.fixture(scope="module")
@@ -88,16 +83,15 @@ def test_drawing_leaves_the_models_mode_and_the_random_numbers_of_training_alone
 
 
 def test_an_interrupted_request_keeps_the_batches_that_are_finished(model: AbstractLitModel):
-    whole = model.sample(6, generator=seeded())
-    batches = model.sample_batches(6, generator=seeded(), batch_size=2)
-    first = next(batches)
-    batches.close()
-    assert torch.equal(first, whole[:2])
+    def keep(batch: torch.Tensor) -> None:
+        if kept:
+            raise KeyboardInterrupt
+        kept.append(batch)
 
-
-def test_a_request_is_checked_before_its_first_batch_is_asked_for(model: AbstractLitModel):
-    with pytest.raises(ValueError, match="temperature"):
-        model.sample_batches(2, temperature=-1.0)
+    whole, kept = model.sample(6, generator=seeded()), []
+    with pytest.raises(KeyboardInterrupt):
+        model.sample(6, generator=seeded(), batch_size=2, on_batch=keep)
+    assert torch.equal(kept[0], whole[:2])
 
 
 def test_images_are_levels_of_the_model(model: AbstractLitModel):
@@ -118,22 +112,6 @@ def test_an_image_that_is_given_whole_stays_whole(model: AbstractLitModel):
     images = random_images(model, 2)
     given = torch.ones(4, 5, dtype=torch.bool)
     assert torch.equal(model.sample(2, given=given, images=images), images)
-
-
-@pytest.mark.parametrize("name", ["pixelcnn", "gated", "pp"])
-def test_the_memory_of_a_walk_does_not_grow_with_the_rows(name: str):
-    model = case_of(name).build((12, 8))
-    x = torch.zeros(2, *model.image_shape)
-    with torch.no_grad():
-        raster = CachedWalk(model.network, x, None)
-        sizes = []
-        for row in range(12):
-            raster.start_row(row)
-            for column in range(8):
-                raster.params(row, column)
-                raster.paint(row, column, x[:, :, row, column])
-            sizes.append(raster.walk.num_bytes())
-    assert max(sizes[1:]) <= sizes[1]
 
 
 def test_a_batch_is_as_large_as_fits_into_memory(
@@ -164,7 +142,9 @@ def test_a_guided_request_is_cut_into_guided_batches(monkeypatch: pytest.MonkeyP
     labels = torch.zeros(3, dtype=torch.int64)
 
     def batch_sizes(guidance: float) -> list[int]:
-        return [len(batch) for batch in model.sample_batches(3, labels, guidance=guidance)]
+        sizes: list[int] = []
+        model.sample(3, labels, guidance=guidance, on_batch=lambda batch: sizes.append(len(batch)))
+        return sizes
 
     monkeypatch.setattr(sampling, "fitting_batch_size", lambda *_, guided: 1 if guided else 3)
     assert (batch_sizes(1), batch_sizes(2)) == ([3], [1, 1, 1])

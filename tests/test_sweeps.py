@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import signal
 import subprocess
@@ -14,6 +13,7 @@ from pathlib import Path
 import pytest
 import wandb
 import yaml
+from tiny_runs import rows
 from wandb_server import WandbSweepServer
 
 from pixelcnn_lit.configuration import check, compose_config
@@ -230,8 +230,7 @@ def test_a_sweep_on_the_server_runs_its_trials_and_marks_the_invalid_one(tmp_pat
     assert "invalid" in server.tags  # the second one's
     [folder] = (tmp_path / "runs/pp-digits").glob("sweep-abc/*")
     assert folder.name == "one"
-    with (folder / "metrics.csv").open(newline="") as file:
-        [kept] = [row for row in csv.DictReader(file) if row["val/bits_per_dim"]]
+    [kept] = [row for row in rows(folder) if row["val/bits_per_dim"]]
     [sent] = [row for row in server.history if "val/bits_per_dim" in row]
     assert sent["val/bits_per_dim"] == pytest.approx(float(kept["val/bits_per_dim"]))
 

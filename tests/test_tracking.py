@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import shutil
@@ -12,33 +11,23 @@ from pathlib import Path
 
 import pytest
 import torch
+from tiny_runs import TINY, begin_with, rows, train_with
 
 from pixelcnn_lit.configuration import compose_config
 from pixelcnn_lit.metrics_file import MetricsFile
 from pixelcnn_lit.tracking import WandbTracker, run_id
 from pixelcnn_lit.train import train as train_command
-from pixelcnn_lit.training import train
 from pixelcnn_lit.wandb_mode import choose_mode
 
-TINY = [
-    "trainer=cpu",
-    "model.num_filters=4",
-    "model.num_hierarchies=1",
-    "model.num_logistic_mix=2",
+OPTIONS = [
+    *TINY,
     "data.batch_size=32",
     "trainer.limit_train_batches=2",
-    "trainer.limit_val_batches=1",
     "trainer.limit_test_batches=1",
     "trainer.log_every_n_steps=1",
     "trainer.max_epochs=1",
     "callbacks.samples.num_rows=1",
-    "callbacks.progress=null",
 ]
-
-
-def read(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def records(run_dir: Path) -> list[dict]:
@@ -65,7 +54,7 @@ def test_numbers_of_a_step_share_a_row_and_new_columns_reach_back(tmp_path: Path
     metrics.log_metrics({"b": 0.25}, step=1)
     metrics.log_metrics({"c": 1e-9}, step=2)
     metrics.save()
-    assert read(tmp_path / "metrics.csv") == [
+    assert rows(tmp_path) == [
         {"step": "0", "a": "1.5", "b": "", "c": ""},
         {"step": "1", "a": "2.5", "b": "0.25", "c": ""},
         {"step": "2", "a": "", "b": "", "c": "1e-09"},
@@ -84,7 +73,8 @@ def test_a_resumed_table_drops_what_will_be_written_again(tmp_path: Path) -> Non
     resumed.keep_until(2)
     resumed.log_metrics({"a": 20}, step=2)
     resumed.save()
-    assert [(row["step"], row["a"]) for row in read(path)] == [("0", "0"), ("1", "1"), ("2", "20")]
+    kept = [(row["step"], row["a"]) for row in rows(tmp_path)]
+    assert kept == [("0", "0"), ("1", "1"), ("2", "20")]
 
 
 def test_a_row_that_was_written_takes_up_more_numbers_of_its_step(tmp_path: Path) -> None:
@@ -99,9 +89,10 @@ def test_a_row_that_was_written_takes_up_more_numbers_of_its_step(tmp_path: Path
     resumed.keep_until(3)
     resumed.log_metrics({"b": 12}, step=2)  # a validation that is repeated
     resumed.log_metrics({"c": 7}, step=2)
-    assert [(row["a"], row["b"]) for row in read(path)] == [("0", "10"), ("1", "11"), ("2", "12")]
+    kept = [(row["a"], row["b"]) for row in rows(tmp_path)]
+    assert kept == [("0", "10"), ("1", "11"), ("2", "12")]
     resumed.save()
-    assert [row["c"] for row in read(path)] == ["", "", "7"]
+    assert [row["c"] for row in rows(tmp_path)] == ["", "", "7"]
 
 
 @pytest.mark.parametrize(
@@ -141,7 +132,6 @@ def test_without_a_key_a_run_is_kept_offline_and_this_is_said(
 def test_a_malformed_key_leaves_the_run_offline_with_one_line(
     key: str,
     monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.delenv("WANDB_MODE", raising=False)
@@ -173,7 +163,7 @@ def test_a_run_keeps_its_curves_configuration_and_pictures(
 ) -> None:
     monkeypatch.setenv("WANDB_MODE", "offline")
     run_dir = tmp_path / "run"
-    train(compose_config("train", [*TINY, f"run_dir={run_dir}"]))
+    train_with(OPTIONS, run_dir)
     [folder] = (run_dir / "wandb").glob("offline-run-*")
     assert folder.name.endswith((run_dir / "wandb_run_id").read_text())
     assert list(folder.glob("files/media/images/samples_*.png"))
@@ -187,18 +177,18 @@ def test_a_run_keeps_its_curves_configuration_and_pictures(
 @pytest.mark.timeout(180)
 def test_online_without_a_network_goes_on_offline(tmp_path: Path) -> None:
     """A key, but a server that does not exist: the run falls back and says so."""
-    environment = os.environ | {
+    environment = {
         "WANDB_MODE": "online",
         "WANDB_API_KEY": "0" * 40,
         "WANDB_BASE_URL": "http://127.0.0.1:9",
     }
-    options = [*TINY, "logger.wandb.init_timeout=5", f"run_dir={tmp_path}/run"]
-    command = [sys.executable, "-m", "pixelcnn_lit.train", *options]
-    ended = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-    assert ended.returncode == 0, ended.stderr
-    assert ended.stderr.count("W&B: cannot be reached, going on offline") == 1
-    assert "Traceback" not in ended.stderr
-    assert read(tmp_path / "run/metrics.csv")[-1]["test/bits_per_dim"]
+    timeout = "logger.wandb.init_timeout=5"
+    process = begin_with(OPTIONS, tmp_path / "run", timeout, environment=environment)
+    _, said = process.communicate()
+    assert process.returncode == 0, said
+    assert said.count("W&B: cannot be reached, going on offline") == 1
+    assert "Traceback" not in said
+    assert rows(tmp_path / "run")[-1]["test/bits_per_dim"]
 
 
 @pytest.mark.slow
@@ -217,17 +207,14 @@ def test_a_full_or_read_only_wandb_folder_does_not_stop_training(
         pytest.skip(mounted.stderr.strip())
     assert mounted.returncode == 0, mounted.stderr
     try:
-        command = [sys.executable, "-m", "pixelcnn_lit.train", *TINY, f"run_dir={run_dir}"]
-        environment = os.environ | {"WANDB_MODE": "offline"}
-        ended = subprocess.run(
-            command, capture_output=True, text=True, env=environment, check=False
-        )
+        process = begin_with(OPTIONS, run_dir, environment={"WANDB_MODE": "offline"})
+        _, said = process.communicate()
     finally:
         subprocess.run(["umount", "-l", str(run_dir / "wandb")], check=True)
-    assert ended.returncode == 0, ended.stderr
-    assert "W&B: " in ended.stderr
-    assert "Traceback" not in ended.stderr, ended.stderr
-    assert read(run_dir / "metrics.csv")[-1]["test/bits_per_dim"]
+    assert process.returncode == 0, said
+    assert "W&B: " in said
+    assert "Traceback" not in said, said
+    assert rows(run_dir)[-1]["test/bits_per_dim"]
 
 
 def test_a_failure_in_mid_run_ends_the_tracking_with_one_line(
@@ -256,6 +243,6 @@ def test_a_trial_whose_options_do_not_go_together_is_marked_invalid(
     for name, value in {"MODE": "offline", "SWEEP_ID": "abc", "RUN_ID": "def"}.items():
         monkeypatch.setenv(f"WANDB_{name}", value)
     with pytest.raises(ValueError, match="num_hierarchies=9"):
-        train_command(compose_config("train", [*TINY, "model.num_hierarchies=9"]))
+        train_command(compose_config("train", [*OPTIONS, "model.num_hierarchies=9"]))
     shown = json.dumps(records(tmp_path))
     assert "num_hierarchies=9" in shown

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import csv
+import math
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,19 +11,18 @@ import torch
 import yaml
 from lightning.pytorch.callbacks import Timer
 from PIL import Image
+from tiny_runs import TINY, rows, train_with
 
 from pixelcnn_lit.checkpoints import global_step
-from pixelcnn_lit.configuration import compose_config
 from pixelcnn_lit.data import HFImageDataModule
 from pixelcnn_lit.models import LitPixelCNNPP
 from pixelcnn_lit.models.loading import load_model
-from pixelcnn_lit.training import train
 
-TINY = [
-    "trainer=cpu",
+OPTIONS = [
+    *TINY,
     "logger=none",
     "model.num_filters=8",
-    "model.num_logistic_mix=2",
+    "model.num_hierarchies=2",
     "data.batch_size=32",
     "trainer.limit_train_batches=4",
     "trainer.limit_val_batches=2",
@@ -30,17 +30,9 @@ TINY = [
     "trainer.log_every_n_steps=2",
     "trainer.max_epochs=2",
     "callbacks.samples.num_rows=1",
-    "callbacks.progress=null",
 ]
-
-
-def run(run_dir: Path, *overrides: str) -> float | None:
-    return train(compose_config("train", [*TINY, f"run_dir={run_dir}", *overrides]))
-
-
-def rows(run_dir: Path) -> list[dict[str, str]]:
-    with (run_dir / "metrics.csv").open(newline="") as file:
-        return list(csv.DictReader(file))
+OF_ANY_MODEL = [o for o in OPTIONS if not o.startswith(("model", "callbacks.samples"))]
+run = partial(train_with, OPTIONS)
 
 
 @pytest.fixture(scope="module")
@@ -90,9 +82,8 @@ def test_the_summary_suggests_what_works_with_the_model(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    options = [option for option in TINY if not option.startswith(("model", "callbacks.samples"))]
-    options += [f"model={model}", f"run_dir={tmp_path}/run", "trainer.max_steps=1", "test=false"]
-    train(compose_config("train", [*options, "callbacks.samples=null"]))
+    options = [f"model={model}", "callbacks.samples=null", "trainer.max_steps=1", "test=false"]
+    train_with(OF_ANY_MODEL, tmp_path / "run", *options)
     said = capsys.readouterr().out
     assert suggested in said
     assert not_suggested not in said
@@ -202,6 +193,8 @@ def test_a_batch_smaller_than_the_number_of_processes_is_refused(tmp_path: Path)
         ("trainer.max_epochs=-5", r"trainer: .*max_epochs"),
         ("seed=-1", r"seed=-1: must be 0"),
         ("trainer.log_every_n_steps=0", r".*trainer\.log_every_n_steps=0: must be 1"),
+        ("trainer.accumulate_grad_batches=0", r"trainer\.accumulate_grad_batches=0: must be 1"),
+        ("trainer.gradient_clip_val=-1", r"trainer\.gradient_clip_val=-1.*: must be above 0"),
     ],
 )
 def test_parts_that_cannot_be_or_do_not_fit_are_refused_before_anything_is_written(
@@ -213,10 +206,14 @@ def test_parts_that_cannot_be_or_do_not_fit_are_refused_before_anything_is_writt
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("channels", [2, 4])
-def test_any_number_of_colours_trains_and_is_drawn(tmp_path: Path, channels: int) -> None:
-    size = ["data.image_size=[4,4]", f"data.channels={channels}", "model.num_hierarchies=1"]
-    run(tmp_path / "run", "data=causal_field", *size, "data.num_levels=4")
+@pytest.mark.parametrize(
+    ("channels", "size"), [(2, (4, 4)), (4, (4, 4)), (1, (5, 7)), (1, (17, 17)), (1, (30, 10))]
+)
+def test_any_number_of_colours_and_any_size_trains_and_is_drawn(
+    tmp_path: Path, channels: int, size: tuple[int, int]
+) -> None:
+    kind = [f"data.image_size=[{size[0]},{size[1]}]", f"data.channels={channels}"]
+    run(tmp_path / "run", "data=causal_field", *kind, "data.num_levels=4", "data.num_train=100")
     assert (tmp_path / "run" / "samples" / "epoch=001.png").exists()
 
 
@@ -240,10 +237,12 @@ def test_pictures_do_not_change_the_training(finished: Path, tmp_path: Path) -> 
         assert torch.equal(weights, without["state_dict"][name]), name
 
 
-@pytest.mark.parametrize("model", ["pixelcnn", "gated", "autoencoder"])
-def test_every_variant_trains(model: str, tmp_path: Path) -> None:
-    tiny = [option for option in TINY if "num_logistic" not in option and "samples" not in option]
-    options = [f"model={model}", "model.num_layers=2", "trainer.max_epochs=1"]
-    run_dir = tmp_path / "run"
-    assert train(compose_config("train", [*tiny, f"run_dir={run_dir}", *options])) is not None
-    assert list(run_dir.rglob("epoch=000.png"))
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+@pytest.mark.parametrize("model", ["pixelcnn", "gated", "pp", "autoencoder"])
+def test_every_variant_trains(model: str, precision: str, tmp_path: Path) -> None:
+    size = ["model.num_filters=8", *([] if model == "pp" else ["model.num_layers=2"])]
+    options = [f"model={model}", *size, "trainer.max_epochs=1", f"trainer.precision={precision}"]
+    best = train_with(OF_ANY_MODEL, tmp_path / "run", *options)
+    assert best is not None
+    assert math.isfinite(best)
+    assert list((tmp_path / "run").rglob("epoch=000.png"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import subprocess
 import sys
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tiny_runs import begin_with, rows
 
 from pixelcnn_lit.configuration import compose_config
 
@@ -33,22 +33,14 @@ SHORT = ["trainer.max_epochs=1", "trainer.limit_train_batches=4"]
 
 def run(run_dir: Path, *options: str) -> dict[str, dict[int, float]]:
     """Trains in processes of its own; every metric by step."""
-    command = [
-        sys.executable,
-        "-m",
-        "pixelcnn_lit.train",
-        *OPTIONS,
-        f"run_dir={run_dir}",
-        *options,
-    ]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ)
-    assert ended.returncode == 0, ended.stderr
+    process = begin_with(OPTIONS, run_dir, *options)
+    _, said = process.communicate()
+    assert process.returncode == 0, said
     metrics: dict[str, dict[int, float]] = {}
-    with (run_dir / "metrics.csv").open(newline="") as file:
-        for row in csv.DictReader(file):
-            for name, value in row.items():
-                if value:
-                    metrics.setdefault(name, {})[int(row["step"])] = float(value)
+    for row in rows(run_dir):
+        for name, value in row.items():
+            if value:
+                metrics.setdefault(name, {})[int(row["step"])] = float(value)
     return metrics
 
 

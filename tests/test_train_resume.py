@@ -2,48 +2,37 @@
 
 from __future__ import annotations
 
-import csv
-import os
 import random
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from lightning.fabric.utilities.types import _PATH
+from tiny_runs import TINY, begin_with, rows, train_with
 
 from pixelcnn_lit.callbacks import AveragedWeights
 from pixelcnn_lit.callbacks.interruption import SIGNALS
 from pixelcnn_lit.checkpoints import AtomicCheckpointIO, global_step, newest_checkpoint
-from pixelcnn_lit.configuration import compose_config
 from pixelcnn_lit.models import LitPixelCNNPP
-from pixelcnn_lit.training import train
 
 # dropout, averaged weights, a falling learning rate, five steps per epoch
 OPTIONS = [
-    "trainer=cpu",
+    *TINY,
     "logger=none",
-    "model.num_filters=4",
-    "model.num_hierarchies=1",
-    "model.num_logistic_mix=2",
     "model.dropout=0.5",
     "model.scheduler.decay=0.9",
     "data.batch_size=256",
-    "trainer.limit_val_batches=1",
     "trainer.max_epochs=3",
     "callbacks.samples=null",
-    "callbacks.progress=null",
     "callbacks.checkpoints.every_n_steps=2",
     "test=false",
 ]
-
-
-def run(run_dir: Path, *overrides: str) -> None:
-    train(compose_config("train", [*OPTIONS, f"run_dir={run_dir}", *overrides]))
+run = partial(train_with, OPTIONS)
 
 
 def final_state(run_dir: Path) -> dict[str, torch.Tensor]:
@@ -92,11 +81,10 @@ def test_a_run_stopped_within_or_between_epochs_goes_on_exactly(
 
 
 @pytest.mark.slow
-def test_a_resumed_run_logs_every_step_once(uninterrupted: Path, tmp_path: Path) -> None:
+def test_a_resumed_run_logs_every_step_once(tmp_path: Path) -> None:
     def column(run_dir: Path) -> list[tuple[str, str]]:
-        with (run_dir / "metrics.csv").open(newline="") as file:
-            rows = csv.DictReader(file)
-            return [(r["step"], r["train/bits_per_dim"]) for r in rows if r["train/bits_per_dim"]]
+        name = "train/bits_per_dim"
+        return [(row["step"], row[name]) for row in rows(run_dir) if row[name]]
 
     run(tmp_path / "run", "trainer.max_steps=8", "trainer.log_every_n_steps=1")
     (tmp_path / "run/checkpoints/last.ckpt").unlink()  # best.ckpt is at step 5
@@ -114,13 +102,12 @@ def signal_handlers() -> Iterator[None]:
         signal.signal(signum, handler)
 
 
-def rows(run_dir: Path) -> list[dict[str, str]]:
+def measured(run_dir: Path) -> list[dict[str, str]]:
     """metrics.csv without what is measured by the clock, empty cells left out."""
-    with (run_dir / "metrics.csv").open(newline="") as file:
-        return [
-            {name: value for name, value in row.items() if value and "per_second" not in name}
-            for row in csv.DictReader(file)
-        ]
+    return [
+        {name: value for name, value in row.items() if value and "per_second" not in name}
+        for row in rows(run_dir)
+    ]
 
 
 @pytest.mark.usefixtures("signal_handlers")
@@ -156,10 +143,10 @@ def test_a_signal_during_a_validation_acts_at_once_and_the_validation_is_repeate
     assert ended.value.code == 128 + signal.SIGTERM
     assert calls == [0, 1]
     assert "stopped by SIGTERM after step 10;" in capsys.readouterr().err
-    assert "val/bits_per_dim" not in rows(tmp_path / "run")[-1]
+    assert "val/bits_per_dim" not in measured(tmp_path / "run")[-1]
     run(tmp_path / "run", "resume=auto")
     assert_same(final_state(tmp_path / "run"), final_state(uninterrupted))
-    assert rows(tmp_path / "run") == rows(uninterrupted)
+    assert measured(tmp_path / "run") == measured(uninterrupted)
     best = [
         torch.load(d / "checkpoints/best.ckpt", weights_only=True)["state_dict"]
         for d in (tmp_path / "run", uninterrupted)
@@ -196,8 +183,8 @@ def test_a_run_that_dies_after_any_save_goes_on_exactly_and_validates_once(
     monkeypatch.undo()
     run(tmp_path / "run", "resume=auto")
     assert_same(final_state(tmp_path / "run"), final_state(uninterrupted))
-    assert [r for r in rows(tmp_path / "run") if "val/bits_per_dim" in r] == [
-        r for r in rows(uninterrupted) if "val/bits_per_dim" in r
+    assert [r for r in measured(tmp_path / "run") if "val/bits_per_dim" in r] == [
+        r for r in measured(uninterrupted) if "val/bits_per_dim" in r
     ]
 
 
@@ -266,9 +253,8 @@ def test_another_kind_of_model_than_the_checkpoints_is_refused(
 ) -> None:
     last = uninterrupted / "checkpoints/last.ckpt"
     options = [option for option in OPTIONS if not option.startswith("model")]
-    overrides = ["model=pixelcnn", f"resume={last}", f"run_dir={tmp_path}/run"]
     with pytest.raises(ValueError, match="is of another kind of model") as error:
-        train(compose_config("train", [*options, *overrides]))
+        train_with(options, tmp_path / "run", "model=pixelcnn", f"resume={last}")
     assert "\n" not in str(error.value)
     assert not (tmp_path / "run").exists()
 
@@ -284,18 +270,6 @@ def test_a_resumed_run_may_change_its_dropout_and_clears_away_what_a_kill_left(
     assert global_step(tmp_path / "run/checkpoints/last.ckpt") == 10
 
 
-def begin(run_dir: Path, *overrides: str) -> subprocess.Popen[str]:
-    command = [
-        sys.executable,
-        "-m",
-        "pixelcnn_lit.train",
-        *OPTIONS,
-        f"run_dir={run_dir}",
-        *overrides,
-    ]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ)
-
-
 def wait_for_checkpoint(process: subprocess.Popen[str], run_dir: Path) -> None:
     for _ in range(1200):
         if (run_dir / "checkpoints/last.ckpt").exists() or process.poll() is not None:
@@ -307,7 +281,7 @@ def wait_for_checkpoint(process: subprocess.Popen[str], run_dir: Path) -> None:
 def test_a_run_killed_at_a_random_step_goes_on_exactly(
     uninterrupted: Path, tmp_path: Path
 ) -> None:
-    process = begin(tmp_path / "run")
+    process = begin_with(OPTIONS, tmp_path / "run")
     wait_for_checkpoint(process, tmp_path / "run")
     time.sleep(random.Random().uniform(0, 1))
     process.kill()
@@ -319,11 +293,11 @@ def test_a_run_killed_at_a_random_step_goes_on_exactly(
 @pytest.mark.slow
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_saves_after_the_step_and_the_run_goes_on_exactly(
-    signum: signal.Signals, uninterrupted: Path, tmp_path: Path
+    signum: signal.Signals, tmp_path: Path
 ) -> None:
     # epochs beyond those of the other runs, so that it is not over before the signal
     options = ["trainer.max_epochs=400", "callbacks.checkpoints.every_n_steps=null"]
-    process = begin(tmp_path / "run", *options)
+    process = begin_with(OPTIONS, tmp_path / "run", *options)
     wait_for_checkpoint(process, tmp_path / "run")
     process.send_signal(signum)
     _, said = process.communicate(timeout=60)
@@ -331,6 +305,8 @@ def test_a_signal_saves_after_the_step_and_the_run_goes_on_exactly(
     stopped = global_step(tmp_path / "run/checkpoints/last.ckpt")
     assert f"stopped by {signum.name} after step {stopped};" in said
     assert "Traceback" not in said
-    if stopped is not None and stopped < 15:
-        run(tmp_path / "run", "resume=auto")
-        assert_same(final_state(tmp_path / "run"), final_state(uninterrupted))
+    assert stopped is not None
+    end = f"trainer.max_epochs={stopped // 5 + 1}"
+    run(tmp_path / "run", "resume=auto", end)
+    run(tmp_path / "whole", end)
+    assert_same(final_state(tmp_path / "run"), final_state(tmp_path / "whole"))

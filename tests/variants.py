@@ -132,6 +132,11 @@ def enliven(model: AbstractLitModel) -> None:
     initialise(model.network, x, torch.randn(4, size) if size else None)
 
 
+def seeded(seed: int = 0) -> torch.Generator:
+    """Random numbers of their own."""
+    return torch.Generator().manual_seed(seed)
+
+
 def random_images(model: AbstractLitModel, num_images: int) -> Tensor:
     """uint8 levels (num_images, C, H, W)."""
     shape = (num_images, *model.image_shape)

@@ -31,6 +31,7 @@ class WandbServer:
         runs: W&B's ids of the runs that were begun.
         artifacts: what CreateArtifact asked for.
         files: contents of uploads by path.
+        unknown: operations that have no answer here; there must be none at the end.
         exit_code: of the run, None while it lasts.
     """
 
@@ -72,6 +73,7 @@ class WandbServer:
         self._http.shutdown()
         self._thread.join()
         self._http.server_close()
+        assert error is not None or not self.unknown, self.unknown
 
     def fail(self, failure: Failure) -> None:
         """From now on: "refuses" closes the socket, "silent" accepts but never answers."""
@@ -100,6 +102,8 @@ class WandbServer:
                 }
             case "ServerFeaturesQuery":
                 return {"serverInfo": {"features": []}}
+            case "OrganizationCoreWeaveOrganizationID":  # of W&B's other product
+                return {"entity": None}
             case "RunResumeStatus":
                 return {"model": {**project, "bucket": None}}
             case "UpsertBucket":

@@ -1,0 +1,33 @@
+"""The benchmarks run, and say what they say they measure."""
+
+from __future__ import annotations
+
+import re
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+
+
+def test_the_data_benchmark_closes_with_its_summary() -> None:
+    command = [sys.executable, str(BENCHMARKS / "data.py"), "--num-images", "2000"]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    last = said.splitlines()[-1]
+    assert re.match(r"data: in memory [\d,]+ images/s, streaming [\d,]+ images/s", last)
+    [selected, decoded] = re.findall(r"(\d+) selected and used, (\d+)\s+decoded", said)[0]
+    assert 0 < int(decoded) == int(selected) < 2000  # rejected rows cost no decoding
+
+
+def test_the_sampling_benchmark_measures_every_cost() -> None:
+    benchmark = runpy.run_path(str(BENCHMARKS / "sampling.py"))
+    case = next(case for case in benchmark["CASES"] if case.name == "PixelCNN 5/64")
+    model = benchmark["prepare"](case, torch.device("cpu"))
+    costs = benchmark["measure"](model, 1)
+    assert min(costs.forward, costs.cached, costs.naive, costs.memory) > 0
+    assert len(benchmark["cells"](case, model, costs)) == len(benchmark["HEADER"])

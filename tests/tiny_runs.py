@@ -1,0 +1,57 @@
+"""Training runs that are over in seconds, and what they leave."""
+
+from __future__ import annotations
+
+import csv
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from lightning import LightningModule, Trainer
+
+from pixelcnn_lit.configuration import compose_config
+from pixelcnn_lit.training import train
+
+TINY = [
+    "trainer=cpu",
+    "model.num_filters=4",
+    "model.num_hierarchies=1",
+    "model.num_logistic_mix=2",
+    "trainer.limit_val_batches=1",
+    "callbacks.progress=null",
+]
+
+
+def train_with(options: Sequence[str], run_dir: Path, *overrides: str) -> float | None:
+    """A run in this process; of two values for an option the last one counts."""
+    return train(compose_config("train", [*options, f"run_dir={run_dir}", *overrides]))
+
+
+def begin_with(
+    options: Sequence[str],
+    run_dir: Path,
+    *overrides: str,
+    environment: dict[str, str] | None = None,
+) -> subprocess.Popen[str]:
+    """A run in a process of its own, whose errors can be read."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "pixelcnn_lit.train", *options, f"run_dir={run_dir}", *overrides],
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        env=os.environ | (environment or {}),
+    )  # fmt: skip
+
+
+def rows(run_dir: Path) -> list[dict[str, str]]:
+    """The table of a run's numbers."""
+    with (run_dir / "metrics.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def write_checkpoint(model: LightningModule, file: Path) -> Path:
+    """A checkpoint as training writes it."""
+    trainer = Trainer(accelerator="cpu", logger=False, barebones=True)
+    trainer.strategy.connect(model)
+    trainer.save_checkpoint(file)
+    return file

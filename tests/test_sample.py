@@ -411,4 +411,4 @@ def test_a_mistake_on_the_command_line_is_one_line_and_status_2(folder: Path):
     command = [sys.executable, "-m", "pixelcnn_lit.sample", f"checkpoint={folder / 'plain.ckpt'}"]
     ended = subprocess.run([*command, "temperature=-1"], capture_output=True, text=True)
     assert (ended.returncode, ended.stdout) == (2, "")
-    assert ended.stderr == "error: temperature=-1: above 0\n"
+    assert ended.stderr == "error: temperature=-1: above 0, and finite\n"

@@ -34,10 +34,12 @@ def begin_with(
     run_dir: Path,
     *overrides: str,
     environment: dict[str, str] | None = None,
+    run_by: Sequence[str] = (),
 ) -> subprocess.Popen[str]:
-    """A run in a process of its own, whose errors can be read."""
+    """A run in a process of its own, whose errors can be read; ``run_by`` a command, if any."""
+    command = [sys.executable, "-m", "pixelcnn_lit.train", *options, f"run_dir={run_dir}"]
     return subprocess.Popen(
-        [sys.executable, "-m", "pixelcnn_lit.train", *options, f"run_dir={run_dir}", *overrides],
+        [*run_by, *command, *overrides],
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
         env=os.environ | (environment or {}),
     )  # fmt: skip

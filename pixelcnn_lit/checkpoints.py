@@ -88,17 +88,19 @@ def global_step(path: Path) -> int | None:
     return step if isinstance(step, int) else None
 
 
-def check_same_model(path: Path, configured: Mapping[str, object]) -> None:
+def check_same_model(
+    path: Path, content: Mapping[str, object], configured: Mapping[str, object]
+) -> None:
     """Compares the arguments of the model in a checkpoint with those of the one configured.
 
     Args:
-        path: a sound checkpoint.
+        path: where the checkpoint lies.
+        content: what it holds.
         configured: arguments by name, as the model saves them.
 
     Raises:
         ValueError: naming the first that differs, and both its values.
     """
-    content = read_checkpoint(path) or {}
     kept = cast("dict[str, object]", content.get("hyper_parameters", {}))
     if kept.keys() != configured.keys():
         only = ", ".join(sorted(map(str, kept.keys() ^ configured.keys()))) or "no arguments"

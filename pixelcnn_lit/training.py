@@ -24,7 +24,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from pixelcnn_lit import configuration
 from pixelcnn_lit.callbacks import Checkpoints, Interrupted, Throughput
-from pixelcnn_lit.checkpoints import check_same_model, global_step, remove_unfinished
+from pixelcnn_lit.checkpoints import check_same_model, read_checkpoint, remove_unfinished
 from pixelcnn_lit.data.abstract import AbstractImageDataModule
 from pixelcnn_lit.messages import one_line, say
 from pixelcnn_lit.metrics_file import MetricsFile
@@ -72,8 +72,10 @@ def train(config: DictConfig) -> float | None:
         checkpoint = checkpoint_to_resume(options.resume, run_dir)
     first_step = 0
     if checkpoint is not None:
-        check_same_model(checkpoint, parts.model.hparams)
-        first_step = cast(int, global_step(checkpoint))
+        content = read_checkpoint(checkpoint)
+        assert content is not None  # checkpoint_to_resume has read it
+        check_same_model(checkpoint, content, parts.model.hparams)
+        first_step = cast(int, content["global_step"])
     if options.compile:
         parts.model.network.compile()
     if parts.trainer.is_global_zero:
@@ -175,7 +177,7 @@ def _check_trainer(trainer: Trainer) -> None:
     accumulate, clip = trainer.accumulate_grad_batches, trainer.gradient_clip_val
     if accumulate < 1:
         raise ValueError(f"trainer.accumulate_grad_batches={accumulate}: must be 1 or more")
-    if clip is not None and clip < 0:
+    if clip is not None and clip <= 0:
         raise ValueError(f"trainer.gradient_clip_val={clip}: must be above 0; null for none")
 
 

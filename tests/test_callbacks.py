@@ -26,6 +26,7 @@ from pixelcnn_lit.callbacks import (
     AveragedWeights,
     Checkpoints,
     NaNGuard,
+    ProgressBar,
     ProgressLines,
     SampleGrid,
     StepSeeds,
@@ -201,6 +202,17 @@ def test_drawn_images_are_of_the_class_of_the_real_ones_above() -> None:
     assert set(inside) <= {0, 128, 255}
     assert (picture[: height // 2] == 0).sum() == 0  # real: all at the top level
     assert (picture[height // 2 :] == 255).sum() == 0  # drawn: all at level 0
+
+
+def test_the_bar_reads_the_figures_of_logged_steps_and_of_validations_only() -> None:
+    bar, shown = ProgressBar(), []
+    trainer = SimpleNamespace(is_global_zero=True, loggers=[], log_every_n_steps=3, training=True)
+    bar.setup(trainer, None, "fit")  # type: ignore[arg-type]
+    for step in range(1, 6):
+        trainer.global_step, trainer.training = step, step != 5
+        trainer.progress_bar_metrics = {"x": torch.tensor(float(step))}
+        shown.append(bar.get_metrics(trainer, None).get("x"))  # type: ignore[arg-type]
+    assert shown == [None, None, 3, 3, 5]
 
 
 def test_small_pictures_are_enlarged_by_whole_pixels() -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from pixelcnn_lit.callbacks import Reconstructions, SampleGrid
-from pixelcnn_lit.callbacks.epoch_pictures import turns
+from pixelcnn_lit.callbacks.reconstructions import turns
 from pixelcnn_lit.images import Batch
 from pixelcnn_lit.models import LitPixelCNN
 

@@ -195,6 +195,7 @@ def test_a_batch_smaller_than_the_number_of_processes_is_refused(tmp_path: Path)
         ("trainer.log_every_n_steps=0", r".*trainer\.log_every_n_steps=0: must be 1"),
         ("trainer.accumulate_grad_batches=0", r"trainer\.accumulate_grad_batches=0: must be 1"),
         ("trainer.gradient_clip_val=-1", r"trainer\.gradient_clip_val=-1.*: must be above 0"),
+        ("trainer.gradient_clip_val=0", r"trainer\.gradient_clip_val=0.*: must be above 0"),
     ],
 )
 def test_parts_that_cannot_be_or_do_not_fit_are_refused_before_anything_is_written(

@@ -90,8 +90,3 @@ class AbstractEpochPictures(Callback, ABC):
             if isinstance(logger, PictureLogger):
                 # the step under which Lightning logs the numbers of this validation
                 logger.log_picture(self.folder, picture, trainer.global_step - 1)
-
-
-def turns(labels: Tensor) -> Tensor:
-    """How many examples of the same class came before each: (B,) for labels (B,)."""
-    return (labels[:, None] == labels).tril(-1).sum(1)

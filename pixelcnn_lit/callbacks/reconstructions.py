@@ -9,7 +9,7 @@ from einops import rearrange
 from lightning import LightningModule
 from torch import Tensor
 
-from pixelcnn_lit.callbacks.epoch_pictures import AbstractEpochPictures, turns
+from pixelcnn_lit.callbacks.epoch_pictures import AbstractEpochPictures
 from pixelcnn_lit.images import Batch, image_grid
 from pixelcnn_lit.models import LitConvAutoencoder, LitPixelCNNAutoencoder
 
@@ -133,3 +133,8 @@ def draw_each(
     else:
         drawn = model.decode(codes, generator=generator)
     return drawn.unflatten(0, (num_draws, len(images)))
+
+
+def turns(labels: Tensor) -> Tensor:
+    """How many examples of the same class came before each: (B,) for labels (B,)."""
+    return (labels[:, None] == labels).tril(-1).sum(1)

@@ -9,7 +9,7 @@ from einops import rearrange
 from lightning import LightningModule
 from torch import Tensor
 
-from pixelcnn_lit.callbacks.epoch_pictures import AbstractEpochPictures, turns
+from pixelcnn_lit.callbacks.epoch_pictures import AbstractEpochPictures
 from pixelcnn_lit.images import Batch, image_grid
 from pixelcnn_lit.models import AbstractLitModel
 
@@ -58,9 +58,7 @@ class SampleGrid(AbstractEpochPictures):
         """The first images of every class shown, or those whose conditions are shown."""
         if cast(AbstractLitModel, model).condition.batch_key != "label":
             return torch.arange(min(len(batch["image"]), 2 * self.num_rows * self.num_columns))
-        labels = batch["label"]
-        is_shown = torch.isin(labels, labels.unique()[: self.num_columns])
-        return (is_shown & (turns(labels) < self.num_rows)).nonzero().flatten()
+        return choose_per_class(batch["label"], self.num_columns, self.num_rows).unique()
 
     def picture(self, model: LightningModule, batch: Batch) -> Tensor:
         """The grid.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import platform
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,7 +28,7 @@ def remembered(memory: Path, identity: str, find_out: Callable[[], str]) -> str:
     text = find_out()
     with writing_in(memory.parent):
         memory.mkdir(parents=True, exist_ok=True)
-        unfinished = note.with_suffix(f".{os.getpid()}")
+        unfinished = note.with_suffix(f".{platform.node()}.{os.getpid()}")
         unfinished.write_text(f"{text}\n")
         unfinished.replace(note)
     return text

@@ -107,7 +107,10 @@ class Source:
         except HFValidationError:
             raise
         except ValueError as error:
-            options = f"path={self.path} name={self.name} data_files={self.data_files}"
+            if "Couldn't find cache" in str(error):  # nor is the hub reached
+                raise ConnectionError(one_line(error)) from error
+            given = {"path": self.path, "name": self.name, "data_files": self.data_files}
+            options = " ".join(f"{key}={value}" for key, value in given.items() if value)
             raise ValueError(f"{options}: {one_line(error)}") from error
         # without the hub ``datasets`` gives the newest of what it kept, whatever was asked for
         if isinstance(builder, Cache) and self.revision not in (None, builder.hash):

@@ -294,13 +294,15 @@ def test_outside_of_training_a_warning_requeues_the_slurm_job_at_once(tmp_path: 
     scontrol.chmod(0o755)
     script = (
         "import signal, time\nfrom pixelcnn_lit.slurm import requeue_at_warning\n"
-        "requeue_at_warning()\nsignal.raise_signal(signal.SIGUSR1)\ntime.sleep(60)\n"
+        "requeue_at_warning()\nsignal.raise_signal(signal.SIGUSR1)\ntime.sleep(290)\n"
     )
     environment = {
         **os.environ, "SLURM_JOB_ID": "7", "SLURM_PROCID": "0",
         "PATH": f"{tmp_path}:{os.environ['PATH']}",
     }  # fmt: skip
-    ended = subprocess.run([sys.executable, "-c", script], env=environment, timeout=30, check=True)
+    ended = subprocess.run(
+        [sys.executable, "-c", script], env=environment, check=True, timeout=240
+    )
     assert ended.returncode == 0
     assert (tmp_path / "asked").read_text() == "requeue 7\n"
 

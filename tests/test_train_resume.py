@@ -300,7 +300,7 @@ def test_a_signal_saves_after_the_step_and_the_run_goes_on_exactly(
     process = begin_with(OPTIONS, tmp_path / "run", *options)
     wait_for_checkpoint(process, tmp_path / "run")
     process.send_signal(signum)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=200)
     assert process.returncode == 128 + signum
     stopped = global_step(tmp_path / "run/checkpoints/last.ckpt")
     assert f"stopped by {signum.name} after step {stopped};" in said

@@ -10,6 +10,13 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 ENGINE := $(VENV)/.sweep-engine
+# what `train` and `slurm` run: a recipe, or a model on data
+ifdef EXPERIMENT
+  RUN_OPTIONS = $(foreach name,VARIANT DATA SIZE,$(if $(filter command,$(origin $(name))),$(error \
+    EXPERIMENT=$(EXPERIMENT) says what $(name) is; leave $(name)=$($(name)) out, or use ARGS)))experiment=$(EXPERIMENT)
+else
+  RUN_OPTIONS = model=$(VARIANT) data=$(DATA) size=$(SIZE)
+endif
 # one thread per test process: the small arrays of the tests gain nothing from more
 PYTEST := OMP_NUM_THREADS=1 $(PYTHON) -m pytest
 
@@ -56,13 +63,7 @@ smoke: $(INSTALLED) ## A tiny run from start to end, under a minute
 	  grep -q test/ $$folder/run/metrics.csv && echo "smoke: all there"
 
 train: $(INSTALLED) ## VARIANT=pp|gated|pixelcnn|autoencoder DATA=digits|… SIZE=small|paper EXPERIMENT=… ARGS="…"
-ifdef EXPERIMENT
-	$(foreach name,VARIANT DATA SIZE,$(if $(filter command,$(origin $(name))),\
-	  $(error EXPERIMENT=$(EXPERIMENT) says what $(name) is; leave $(name)=$($(name)) out, or use ARGS)))
-	$(PYTHON) -m pixelcnn_lit.train experiment=$(EXPERIMENT) $(ARGS)
-else
-	$(PYTHON) -m pixelcnn_lit.train model=$(VARIANT) data=$(DATA) size=$(SIZE) $(ARGS)
-endif
+	$(PYTHON) -m pixelcnn_lit.train $(RUN_OPTIONS) $(ARGS)
 
 sample: $(INSTALLED) ## RUN=runs/… ARGS="…": draw images from the best checkpoint of a run
 	$(PYTHON) -m pixelcnn_lit.sample $(if $(RUN),checkpoint=$(RUN)) $(ARGS)
@@ -70,7 +71,7 @@ sample: $(INSTALLED) ## RUN=runs/… ARGS="…": draw images from the best check
 evaluate: $(INSTALLED) ## RUN=runs/… ARGS="…": bits/dim of the best checkpoint of a run
 	$(PYTHON) -m pixelcnn_lit.evaluate $(if $(RUN),checkpoint=$(RUN)) $(ARGS)
 
-sweep: $(INSTALLED) $(if $(OFFLINE),$(ENGINE)) ## SWEEP=pp_architecture [OFFLINE=1] [COUNT=4] ARGS="…": many runs, ranked
+sweep: $(INSTALLED) $(if $(OFFLINE),$(ENGINE)) ## SWEEP=pp_architecture [OFFLINE=1] [COUNT=4] ARGS="…": many runs, to find good options
 	$(PYTHON) -m pixelcnn_lit.sweep $(or $(SWEEP),pp_architecture) $(if $(OFFLINE),--offline) \
 	  $(if $(COUNT),--count $(COUNT)) $(ARGS)
 
@@ -80,10 +81,10 @@ $(ENGINE): $(INSTALLED) sweeps/requirements.txt
 	  $(VENV)/bin/uv pip install --quiet --no-deps -r sweeps/requirements.txt
 	@touch $@
 
-slurm: $(INSTALLED) ## VARIANT=pp NODES=4 GPUS=8 ARGS="…" SBATCH="--partition=…": submit a multi-node run
+slurm: $(INSTALLED) ## VARIANT=pp or EXPERIMENT=…, NODES=4 GPUS=8 ARGS="…" SBATCH="--partition=…": submit a multi-node run
 	@mkdir -p runs
 	sbatch --nodes=$(or $(NODES),1) --gpus-per-node=$(or $(GPUS),1) --ntasks-per-node=$(or $(GPUS),1) \
-	  $(SBATCH) slurm/train.sbatch model=$(VARIANT) data=$(DATA) size=$(SIZE) $(ARGS)
+	  $(SBATCH) slurm/train.sbatch $(RUN_OPTIONS) $(ARGS)
 
 mutants: $(INSTALLED) ## Plant classic PixelCNN bugs; the tests must catch every one
 	$(PYTHON) tests/mutants.py $(ARGS)

@@ -70,7 +70,7 @@ def inputs(case: Case, model: AbstractLitModel) -> tuple[Tensor, Tensor | None]:
 @pytest.mark.parametrize(
     "case",
     [
-        *cases(likelihoods=BOTH_ORDERS),
+        *cases(),
         *cases(likelihoods=BOTH_ORDERS, channels=[2, 4], conditionings=["none"]),
     ],
     ids=str,
@@ -101,9 +101,7 @@ def test_nothing_but_the_past_moves_the_parameters_under_any_option(name: str, o
     assert slopes[~past(model, positions, model.image_shape)].max() == 0
 
 
-@pytest.mark.parametrize(
-    "case", cases(likelihoods=BOTH_ORDERS, conditionings=["none", "label"]), ids=str
-)
+@pytest.mark.parametrize("case", cases(), ids=str)
 def test_the_whole_past_is_seen_but_for_the_blind_spot(case: Case):
     size = (9, 8)
     model = case.build(size, **case.variant.deep)

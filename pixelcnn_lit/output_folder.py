@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 INDIVIDUAL = "images"
 """The folder within it for one picture per image."""
 
-_NAMES = ("samples.npy", "samples.png", "samples.gif", "samples.webp")
-_NUMBERED = re.compile(r"\d{5,}\.png")
+_DRAWN = ".drawn"
+"""The file that names what a command drew into the folder, a line each."""
 
 
 def make_folder(folder: Path, output: Path | None = None) -> None:
@@ -41,9 +40,32 @@ def writing_to(output: Path) -> Iterator[None]:
         raise ValueError(f"output={output}: cannot be written ({reason})") from error
 
 
-def remove_earlier(output: Path) -> None:
-    """Remove what an earlier command drew; files of other names stay."""
-    numbered = (output / INDIVIDUAL).glob("*.png")
-    individual = [file for file in numbered if _NUMBERED.fullmatch(file.name)]
-    for file in [*(output / name for name in _NAMES), *individual]:
-        file.unlink(missing_ok=True)
+def check_no_others(output: Path, names: Iterable[str]) -> None:
+    """Refuse to write over files that no earlier command drew.
+
+    Args:
+        output: the folder.
+        names: of the files that are to be written, within the folder.
+
+    Raises:
+        ValueError: naming the option ``output`` and the first such file.
+    """
+    drawn = set(_earlier(output))
+    for name in names:
+        if name not in drawn and (output / name).exists():
+            raise ValueError(
+                f"output={output}: {name} is there and was not drawn by this command; name another"
+            )
+
+
+def replace_earlier(output: Path, names: Iterable[str]) -> None:
+    """Remove what an earlier command drew, no other file, and note what this one is to draw."""
+    for name in _earlier(output):
+        (output / name).unlink(missing_ok=True)
+    (output / _DRAWN).write_text("".join(f"{name}\n" for name in names))
+
+
+def _earlier(output: Path) -> list[str]:
+    """What earlier commands drew, by name within the folder."""
+    file = output / _DRAWN
+    return file.read_text().splitlines() if file.exists() else []

@@ -96,6 +96,8 @@ def interpolation(
 def label_numbers(model: AbstractLitModel, labels: list[str | int] | None) -> list[int]:
     """Names or numbers of classes as numbers; None for all.
 
+    Where all names are numbers themselves, a number is the name.
+
     Raises:
         ValueError: for a class that the model does not have, with the nearest names.
     """
@@ -108,6 +110,8 @@ def label_numbers(model: AbstractLitModel, labels: list[str | int] | None) -> li
 
 
 def _label_number(names: list[str] | None, num_classes: int, label: str | int) -> int:
+    if isinstance(label, int) and names and all(name.isdigit() for name in names):
+        label = str(label)  # the digit 7, wherever it comes in the order of the classes
     if isinstance(label, int):
         if not 0 <= label < num_classes:
             raise ValueError(
@@ -119,8 +123,10 @@ def _label_number(names: list[str] | None, num_classes: int, label: str | int) -
             f"labels: {label!r} is a name, but the data trained on had numbers only: "
             f"0 … {num_classes - 1}"
         )
+    if label in names:
+        return names.index(label)
     lowered = [name.lower() for name in names]
-    if label.lower() in lowered:
+    if lowered.count(label.lower()) == 1:
         return lowered.index(label.lower())
     near = get_close_matches(label.lower(), lowered, n=3, cutoff=0.5)
     allowed = f"did you mean {' or '.join(near)}?" if near else f"it knows {', '.join(names)}"

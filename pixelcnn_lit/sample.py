@@ -34,7 +34,13 @@ from pixelcnn_lit.given import read_given
 from pixelcnn_lit.images import Batch, image_grid
 from pixelcnn_lit.messages import duration
 from pixelcnn_lit.models import AbstractLitModel, load_model
-from pixelcnn_lit.output_folder import INDIVIDUAL, make_folder, remove_earlier, writing_to
+from pixelcnn_lit.output_folder import (
+    INDIVIDUAL,
+    check_no_others,
+    make_folder,
+    replace_earlier,
+    writing_to,
+)
 from pixelcnn_lit.pictures import (
     AnimationFormat,
     appearing,
@@ -89,6 +95,7 @@ def sample(config: DictConfig) -> None:
     make_folder(output)
     if options.individual:
         make_folder(output / INDIVIDUAL)
+    check_no_others(output, file_names(options, plan.num_images * len(plan.conds)))
     start = time.perf_counter()
     rounds, finished = draw(model, plan, options)
     seconds = time.perf_counter() - start
@@ -184,7 +191,7 @@ def write(
         OSError: if a file cannot be written; those before it are whole.
     """
     tiles, drawn, num_columns = lay_out(plan, rounds)
-    remove_earlier(output)
+    replace_earlier(output, file_names(options, int(drawn.sum())))
     if options.npy:
         np.save(output / "samples.npy", tiles[drawn].numpy())
         print(output / "samples.npy")
@@ -206,6 +213,18 @@ def write(
         )
         write_animation(output / f"samples.{options.animation}", frames)
         print(output / f"samples.{options.animation}")
+
+
+def file_names(options: SampleOptions, num_images: int) -> list[str]:
+    """What is written into the folder, by name within it."""
+    names = ["samples.png"]
+    if options.npy:
+        names.append("samples.npy")
+    if options.animation:
+        names.append(f"samples.{options.animation}")
+    if options.individual:
+        names.extend(f"{INDIVIDUAL}/{number:05d}.png" for number in range(num_images))
+    return names
 
 
 def lay_out(plan: Plan, rounds: list[Tensor]) -> tuple[Tensor, Tensor, int]:

@@ -30,6 +30,7 @@ from pixelcnn_lit.models import (
     load_model,
 )
 from pixelcnn_lit.pictures import appearing, read_pictures, write_picture
+from pixelcnn_lit.plans import label_numbers
 from pixelcnn_lit.sample import SampleOptions, sample
 
 DIGITS = {"channels": 1, "num_levels": 17, "image_size": [8, 8]}
@@ -110,6 +111,20 @@ def test_labels_by_name_and_by_number_are_the_same_and_are_dealt_in_turn(draw, f
     expected = model.sample(4, torch.tensor([2, 0, 2, 0]), generator=seeded)
     assert np.array_equal(by_name, by_number)
     assert np.array_equal(by_name, expected.numpy())
+
+
+def test_an_exact_name_comes_before_one_in_other_letters(folder):
+    model = load_model(folder / "labelled.ckpt")
+    model.class_names = ["A", "a", "b"]
+    assert label_numbers(model, ["a", "A", "B"]) == [1, 0, 2]
+
+
+def test_where_classes_are_called_by_numbers_a_number_is_the_name(folder):
+    model = load_model(folder / "labelled.ckpt")
+    model.class_names = ["7", "3", "1"]
+    assert label_numbers(model, [1, 7, "3"]) == [2, 0, 1]
+    with pytest.raises(ValueError, match="'0' is no class of this model; it knows 7, 3, 1"):
+        label_numbers(model, [0])
 
 
 def test_the_picture_the_array_and_the_single_pictures_show_the_same(draw):
@@ -377,12 +392,23 @@ def test_levels_and_pictures_are_kept_when_the_disk_is_full_later(draw, monkeypa
 def test_a_folder_drawn_into_again_holds_nothing_of_the_earlier_time_but_what_is_not_its_own(draw):
     all_kinds = ["npy=true", "individual=true", "animation=gif"]
     output = draw("plain", "num_images=3", *all_kinds)
-    own = ["mine.png", "images/1.png", "images/00001.txt", "images/x00001.png"]
+    own = ["mine.png", "samples.webp", "images/1.png", "images/00001.txt", "images/00007.png"]
     for name in own:
         (output / name).touch()
     draw("plain", "num_images=2", "individual=true")
-    found = {str(file.relative_to(output)) for file in output.rglob("*.*")}
+    found = {str(file.relative_to(output)) for file in output.rglob("[!.]*.*")}
     assert found == {"samples.png", "images/00000.png", "images/00001.png", *own}
+
+
+@pytest.mark.parametrize("name", ["images/00001.png", "samples.npy"])
+def test_files_that_were_not_drawn_are_neither_removed_nor_written_over(draw, tmp_path, name: str):
+    mine = tmp_path / "drawn" / name
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+    asked = ["num_images=2", "individual=true", "npy=true"]
+    assert f"{name} is there and was not drawn" in refusal(draw, "plain", *asked)
+    draw("plain", "num_images=2")
+    assert mine.read_text() == "mine"
 
 
 def test_a_damaged_checkpoint_is_refused_in_one_line(draw, folder: Path):

@@ -100,6 +100,7 @@ def test_documented_reach_of_a_seven_then_three_stack():
     ("options", "message"),
     [
         ({"hidden_offset": (0, 1)}, "hidden_offset"),
+        ({"hidden_offset": (-1,)}, r"hidden_offset=\[-1\] must be \[rows, columns\]"),
         ({"visible_offset": (1, -1)}, "visible_offset"),
         ({"hidden_weight": 0.9, "visible_weight": 0.2}, "hidden_weight"),
     ],

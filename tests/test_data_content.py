@@ -1,9 +1,12 @@
 """What comes out is what lies in the files: selection, labels, conversions, and every refusal."""
 
+import io
 from pathlib import Path
 
 import datasets
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
@@ -163,6 +166,27 @@ def test_embedding_maps_keep_their_shape(tmp_path):
     assert np.array_equal(batch["embedding"].numpy(), maps[numbers(batch)])
 
 
+def test_a_missing_embedding_is_told_with_its_row(tmp_path, mode):
+    pictures = [numbered_picture(n) for n in range(20)]
+    for name, broken in {"whole": None, "part": [0.5, None]}.items():
+        vectors = [[1.0, 2.0] for _ in range(20)]
+        vectors[13] = broken
+        folder = tmp_path / name
+        write_parquet(folder / "train.parquet", pictures, embeddings=vectors, rows_per_group=20)
+        options = {"embedding_key": "embedding", "embedding_dim": 2, "val_fraction": 0}
+        with pytest.raises(ValueError, match=r"embedding_key=embedding: .* row 13 lacks values"):
+            everything(module(folder, tmp_path, **options, **mode).train_dataloader())
+
+
+@pytest.mark.parametrize("labels", [["cat", "dog"], [0.9, 1.9]])
+def test_labels_that_are_no_whole_numbers_are_refused(tmp_path, labels):
+    rows = {"image": [numbered_picture(n) for n in range(20)], "kind": 10 * labels}
+    pq.write_table(pa.table(rows), tmp_path / "train.parquet")
+    data = module(tmp_path / "train.parquet", tmp_path, label_key="kind")
+    with pytest.raises(ValueError, match=r"^label_key=kind is a column of \w+; labels are whole"):
+        data.setup("fit")
+
+
 def test_files_without_a_description_are_read_too(tmp_path):
     pictures = [numbered_picture(n) for n in range(20)]
     file = tmp_path / "train.parquet"
@@ -268,6 +292,21 @@ def test_flips_mirror_about_half_of_the_training_images_only(numbered, tmp_path,
     assert torch.equal(*tests)
 
 
+def test_maps_are_mirrored_with_their_images(tmp_path, mode):
+    features = datasets.Features(
+        {"image": datasets.Image(), "map": datasets.Array3D((1, 4, 4), "float32")}
+    )
+    pictures = [numbered_picture(n) for n in range(40)]
+    maps = [np.array(Image.open(io.BytesIO(one)), np.float32)[None] for one in pictures]
+    rows = {"image": [{"bytes": one, "path": None} for one in pictures], "map": maps}
+    datasets.Dataset.from_dict(rows, features).to_parquet(tmp_path / "train.parquet")
+    options = {"embedding_key": "map", "embedding_dim": 1, "val_fraction": 0, "batch_size": 40}
+    data = module(tmp_path / "train.parquet", tmp_path, flip=True, **options, **mode)
+    batch = everything(data.train_dataloader())
+    assert torch.equal(batch["image"].float(), batch["embedding"])
+    assert 0 < sum(number < 40 for number in numbers(batch)) < 40  # the others are mirrored
+
+
 def test_scaling_covers_then_crops_the_centre(tmp_path):
     pixels = np.zeros((8, 24), np.uint8)
     pixels[:, 8:16] = 200
@@ -358,6 +397,7 @@ def test_a_worker_that_fails_says_so_in_one_line(tmp_path, mode):
         ({"shuffle_buffer": 0}, "^shuffle_buffer=0"),
         ({"num_workers": -1}, "^num_workers=-1"),
         ({"embedding_dim": 3}, "^embedding_key=None and embedding_dim=3 go together"),
+        ({"splits": {"validation": "holdout"}}, "^splits.validation: must be one of splits.train"),
     ],
 )
 def test_values_out_of_range_are_refused_at_construction(tmp_path, options, message):

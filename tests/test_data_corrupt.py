@@ -4,6 +4,7 @@ import logging
 import re
 from collections import Counter
 
+import datasets
 import lightning as L
 import numpy as np
 import pytest
@@ -49,6 +50,17 @@ def test_corrupt_images_are_skipped_and_counted_only_when_asked(
     assert "no. 1" in caplog.text
     assert "no. 2" in caplog.text
     assert re.search(r"row 13 .*(\n.*)*row 17 |row 17 .*(\n.*)*row 13 ", caplog.text)
+
+
+def test_a_row_without_a_picture_of_any_kind_of_table_is_reported_or_skipped(tmp_path):
+    cells = [{"bytes": numbered_picture(n), "path": None} for n in range(12)]
+    features = datasets.Features({"image": datasets.Image()})
+    saved = datasets.Dataset.from_dict({"image": [*cells, None]}, features)
+    datasets.DatasetDict({"train": saved}).save_to_disk(tmp_path / "data")
+    with pytest.raises(ValueError, match=r"row 12 has no picture; say on_corrupt=skip"):
+        rows_of(local(tmp_path / "data", tmp_path / "cache"))
+    data = local(tmp_path / "data", tmp_path / "cache", on_corrupt="skip", batch_size=4)
+    assert rows_of(data) == list(range(12))
 
 
 def test_every_rank_takes_as_many_steps_however_many_pictures_each_skips(tmp_path, monkeypatch):

@@ -61,10 +61,13 @@ class CausalField:
         visible_offset: Sequence[int] = (0, -1),
         visible_weight: float = 0.25,
     ) -> None:
-        for option, (rows, columns) in (
+        for option, offset in (
             ("hidden_offset", hidden_offset),
             ("visible_offset", visible_offset),
         ):
+            if len(offset) != 2:
+                raise ValueError(f"{option}={list(offset)} must be [rows, columns]")
+            rows, columns = offset
             if rows > 0 or (rows == 0 and columns >= 0):
                 raise ValueError(
                     f"{option}={[rows, columns]} must point up, or left in the same row"

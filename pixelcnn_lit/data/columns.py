@@ -66,6 +66,11 @@ def find_columns(
             )
         return Columns(image_key or _find_image(features), None, embedding_key, None, None)
     feature = features[label]
+    if not isinstance(feature, datasets.ClassLabel) and not _is_integer(feature):
+        raise ValueError(
+            f"label_key={label} is a column of {getattr(feature, 'dtype', feature)}; labels are"
+            " whole numbers or class labels, which class_encode_column of `datasets` makes of text"
+        )
     names = tuple(feature.names) if isinstance(feature, datasets.ClassLabel) else None
     labels = None if classes is None else wanted_labels(classes, feature, label)
     if labels is not None and names is not None:
@@ -98,20 +103,16 @@ def _looks_like_pictures(feature: object) -> bool:
     return isinstance(feature, dict) and set(feature) == {"bytes", "path"}
 
 
+def _is_integer(feature: object) -> bool:
+    return isinstance(feature, datasets.Value) and pa.types.is_integer(feature.pa_type)
+
+
 def _find_label(features: datasets.Features) -> str | None:
     """None if there is none, or if several could be meant and none has the usual name."""
     classes = [
         key for key, feature in features.items() if isinstance(feature, datasets.ClassLabel)
     ]
-    usual = [
-        key
-        for key in _LABEL_NAMES
-        if key in classes
-        or (
-            isinstance(feature := features.get(key), datasets.Value)
-            and pa.types.is_integer(feature.pa_type)
-        )
-    ]
+    usual = [key for key in _LABEL_NAMES if key in classes or _is_integer(features.get(key))]
     if usual:
         return usual[0]
     return classes[0] if len(classes) == 1 else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import datasets
 import numpy as np
@@ -134,6 +134,10 @@ class HFImageDataModule(AbstractImageDataModule):
             raise ValueError(
                 f"val_fraction={val_fraction} and test_fraction={test_fraction} must not be "
                 "negative and must leave something to train on"
+            )
+        if unknown := set(splits or {}) - set(get_args(Split)):
+            raise ValueError(
+                f"splits.{min(unknown)}: must be one of splits.{', splits.'.join(get_args(Split))}"
             )
         if (embedding_key is None) != (embedding_dim is None):
             raise ValueError(

@@ -187,7 +187,7 @@ class EncodedSplit:
                     raise
                 skipped.append(str(error))
         # before rows are left out: no row would tell their shape
-        embeddings = self._embeddings(encoded.embeddings)
+        embeddings = self._embeddings(encoded)
         if skipped:
             encoded = encoded.take(np.array(kept, np.int64))
             embeddings = None if embeddings is None else embeddings[kept]
@@ -217,26 +217,28 @@ class EncodedSplit:
     def _decode_one(
         self, picture: EncodedImage | bytes | None, encoded: EncodedRows, place: int
     ) -> NDArray[np.uint8]:
-        def where() -> str:
-            return self.rows.where(int(encoded.blocks[place]), int(encoded.positions[place]))
-
         if isinstance(picture, bytes):
             picture = {"bytes": picture, "path": None}
         if picture is None:
-            raise CorruptImageError(
-                f"{where()} has no picture; say on_corrupt=skip to leave it out"
-            )
-        return self.decoder(picture, where)
+            where = self._where(encoded, place)
+            raise CorruptImageError(f"{where} has no picture; say on_corrupt=skip to leave it out")
+        return self.decoder(picture, lambda: self._where(encoded, place))
 
-    def _embeddings(self, embeddings: pa.Array | None) -> NDArray[np.float32] | None:
+    def _where(self, encoded: EncodedRows, place: int) -> str:
+        return self.rows.where(int(encoded.blocks[place]), int(encoded.positions[place]))
+
+    def _embeddings(self, encoded: EncodedRows) -> NDArray[np.float32] | None:
         """Lists of lists as one array.
 
         Raises:
-            ValueError: if they are of different lengths or not of length ``embedding_dim``.
+            ValueError: if one is missing, or they are of different lengths or not of length
+                ``embedding_dim``.
         """
+        embeddings = encoded.embeddings
         if embeddings is None:
             return None
         values = embeddings.storage if isinstance(embeddings, pa.ExtensionArray) else embeddings
+        self._check_complete(values, encoded)
         shape = [len(values)]
         while pa.types.is_nested(values.type):
             lengths = {len(row) for row in values}
@@ -247,7 +249,15 @@ class EncodedSplit:
                 )
             shape.append(max(lengths, default=0))
             values = values.flatten()
+            self._check_complete(values, encoded)
         return values.to_numpy(zero_copy_only=False).astype(np.float32).reshape(shape)
+
+    def _check_complete(self, values: pa.Array, encoded: EncodedRows) -> None:
+        """Refuse missing embeddings, and missing numbers within them."""
+        if values.null_count:
+            first = int(np.flatnonzero(values.is_null().to_numpy(zero_copy_only=False))[0])
+            where = self._where(encoded, first * len(encoded) // len(values))
+            raise ValueError(f"embedding_key={self.columns.embedding}: {where} lacks values")
 
 
 def _one_array(column: pa.ChunkedArray) -> pa.Array:

@@ -64,6 +64,8 @@ class CausalFieldDataModule(AbstractImageDataModule):
             binarize=None,
             flip=False,
         )
+        if field_seed < 0:
+            raise ValueError(f"field_seed={field_seed} must be at least 0")
         if num_classes is not None or embedding_dim is not None:
             raise ValueError(
                 f"num_classes={num_classes} and embedding_dim={embedding_dim} must be null: a "

@@ -21,7 +21,7 @@ class Presentation:
         seed: of the run.
         binarize: "dynamic" draws each pixel as 1 with probability byte/255 (Salakhutdinov and
             Murray, 2008); evaluation draws once, the same in every epoch and run.
-        flip: mirror half of the images left to right, others in every epoch.
+        flip: mirror half of the images left to right, others in every epoch, and maps with them.
     """
 
     seed: int = 0
@@ -43,8 +43,10 @@ class Presentation:
             numbers = uniforms("binarize", self.seed, epoch, indices, images.shape[1:].numel())
             images = (torch.from_numpy(numbers).view_as(images) * 255 < images).to(torch.uint8)
         if self.flip:
-            mirrored = uniforms("flip", self.seed, epoch, indices, 1)[:, 0] < 0.5
-            images = torch.where(
-                torch.from_numpy(mirrored)[:, None, None, None], images.flip(3), images
-            )
+            drawn = uniforms("flip", self.seed, epoch, indices, 1)[:, 0] < 0.5
+            mirrored = torch.from_numpy(drawn)[:, None, None, None]
+            images = torch.where(mirrored, images.flip(3), images)
+            if "embedding" in batch and batch["embedding"].ndim == images.ndim:
+                maps = batch["embedding"]
+                batch = {**batch, "embedding": torch.where(mirrored, maps.flip(3), maps)}
         return {**batch, "image": images}

@@ -248,12 +248,13 @@ class TableRows(AbstractRows):
     def where(self, block: int, row: int) -> str:
         """Name of the set, row, and the picture's file if it has one."""
         number = int(self.block_starts[block]) + row
-        paths = [
-            str(self.read(block, [key])[key][row].as_py()["path"])
+        cells = [
+            self.read(block, [key])[key][row].as_py()
             for key, feature in self.features.items()
             if isinstance(feature, datasets.Image)
         ]
-        return " ".join([f"{self._name} row {number}", *(f"({path})" for path in paths)])
+        paths = [f"({cell['path']})" for cell in cells if cell is not None]
+        return " ".join([f"{self._name} row {number}", *paths])
 
     def fingerprint(self, digests: Path) -> str:
         """Of the table, and of size and time of every picture file that it only points to."""
@@ -267,7 +268,7 @@ class TableRows(AbstractRows):
         for block in range(len(self.block_sizes) if pictures else 0):
             table = self.read(block, pictures)
             for picture in (cell for key in pictures for cell in table[key].to_pylist()):
-                if picture["bytes"] is None:
+                if picture is not None and picture["bytes"] is None:
                     status = Path(picture["path"]).stat()
                     identity = (picture["path"], status.st_size, status.st_mtime_ns)
                     digest.update(repr(identity).encode())

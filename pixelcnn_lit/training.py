@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn, cast
@@ -23,7 +23,7 @@ from lightning.pytorch.callbacks import ProgressBar
 from omegaconf import DictConfig, OmegaConf
 
 from pixelcnn_lit import configuration
-from pixelcnn_lit.callbacks import Checkpoints, Interrupted, Throughput
+from pixelcnn_lit.callbacks import AveragedWeights, Checkpoints, Interrupted, Throughput
 from pixelcnn_lit.checkpoints import check_same_model, read_checkpoint, remove_unfinished
 from pixelcnn_lit.data.abstract import AbstractImageDataModule
 from pixelcnn_lit.messages import one_line, say
@@ -75,6 +75,7 @@ def train(config: DictConfig) -> float | None:
         content = read_checkpoint(checkpoint)
         assert content is not None  # checkpoint_to_resume has read it
         check_same_model(checkpoint, content, parts.model.hparams)
+        _check_averaging(checkpoint, content, parts.trainer)
         first_step = cast(int, content["global_step"])
     if options.compile:
         parts.model.network.compile()
@@ -145,6 +146,7 @@ def _build(config: DictConfig, run_dir: Path) -> Parts:
     )
     if checkpoints is None:
         raise ValueError("callbacks.checkpoints=null: every run keeps checkpoints")
+    _check_checkpoints(checkpoints, model, run_dir)
     trackers = [
         cast(WandbTracker, configuration.build(config, f"logger.{name}"))
         for name, node in config.logger.items()
@@ -170,6 +172,30 @@ def _build(config: DictConfig, run_dir: Path) -> Parts:
         )
     throughput = next((c for c in callbacks if isinstance(c, Throughput)), None)
     return Parts(data, model, trainer, checkpoints, throughput, metrics_file, trackers)
+
+
+def _check_checkpoints(checkpoints: Checkpoints, model: AbstractLitModel, run_dir: Path) -> None:
+    """Refuse what would be noticed only after the first validation, or when the run is resumed."""
+    if checkpoints.folder.resolve() != (run_dir / "checkpoints").resolve():
+        raise ValueError(
+            f"callbacks.checkpoints.folder={checkpoints.folder}: a resumed run looks in"
+            f" {run_dir / 'checkpoints'}; choose run_dir, or make that folder a link"
+        )
+    if checkpoints.monitor not in model.validation_metrics:
+        raise ValueError(
+            f"callbacks.checkpoints.monitor={checkpoints.monitor}: validation measures"
+            f" {', '.join(model.validation_metrics)}"
+        )
+
+
+def _check_averaging(checkpoint: Path, content: Mapping[str, object], trainer: Trainer) -> None:
+    """Refuse to go on from averaged weights with the optimizer's state of the trained ones."""
+    averages = any(isinstance(callback, AveragedWeights) for callback in trainer.callbacks)  # type: ignore[attr-defined]
+    if "current_model_state" in content and not averages:
+        raise ValueError(
+            f"callbacks.average=null: {checkpoint} is of a run that averages its weights, and a"
+            " resumed run goes on with it"
+        )
 
 
 def _check_trainer(trainer: Trainer) -> None:
@@ -199,6 +225,8 @@ def _fit(parts: Parts, checkpoint: Path | None) -> float:
     except FloatingPointError as error:  # no mistake in the options: another status than theirs
         say(f"error: {error}")
         sys.exit(1)
+    except MisconfigurationException as error:  # Lightning's word for impossible options
+        raise ValueError(f"trainer: {one_line(error)}") from error
     except (ValueError, OSError) as error:
         if not trainer.global_step:
             raise ValueError(str(error)) from error
@@ -244,8 +272,14 @@ def _test(parts: Parts) -> dict[str, float]:
         )
         return {}
     model = type(parts.model).load_from_checkpoint(kept, map_location="cpu", weights_only=True)
-    [metrics] = parts.trainer.test(model, datamodule=parts.data, verbose=False)
-    return dict(metrics)
+    try:
+        tested = parts.trainer.test(model, datamodule=parts.data, verbose=False)
+    except MisconfigurationException as error:  # trainer.limit_test_batches below one batch
+        say(f"no test: {one_line(error)}")
+        return {}
+    if not tested:
+        say("no test: trainer.limit_test_batches=0")
+    return dict(tested[0]) if tested else {}
 
 
 def _summarise(

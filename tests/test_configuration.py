@@ -103,6 +103,12 @@ def test_an_option_that_is_only_not_set_so_far_is_told_apart_from_a_misspelt_one
     assert message.endswith("not set so far; to set it, write +model.optimizer.betas=[0.9,0.99]")
 
 
+@pytest.mark.parametrize("group", ["data", "model", "trainer", "callbacks", "logger"])
+def test_a_group_that_is_needed_cannot_be_left_out(group: str) -> None:
+    message = refusal(f"{group}=null")
+    assert message.startswith(f"{group}=null: one of them is needed: {choices(group)[0]}")
+
+
 def test_a_misspelt_group_is_refused_with_the_one_that_was_meant() -> None:
     assert refusal("modle=pp").startswith("modle=pp: no such option; did you mean model?")
 
@@ -168,6 +174,7 @@ def test_run_folders_are_new_every_time_but_shared_by_the_processes_of_a_run(
     for name in ("SLURM_JOB_ID", "SLURM_ARRAY_JOB_ID", "TORCHELASTIC_RUN_ID", "LOCAL_RANK"):
         monkeypatch.delenv(name, raising=False)
     assert run_dir().startswith("runs/pp-digits/20")
+    assert run_dir() != run_dir()
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "abc")
     assert run_dir() == "runs/pp-digits/torchrun-abc"
     monkeypatch.setenv("SLURM_JOB_ID", "17")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 from lightning import LightningModule, Trainer
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -56,6 +57,16 @@ def test_reconstructions_take_one_image_of_every_class_in_turn(tmp_path: Path) -
     batch = shown(Reconstructions(num_images=8), tiny(None), tmp_path)
     assert batch["label"].tolist() == [0, 1, 2, 3, 4, 0, 1, 2]
     assert len(batch["image"]) == 8
+
+
+def test_a_first_batch_of_nothing_but_corrupt_pictures_is_passed_over() -> None:
+    callback, model = SampleGrid(), tiny(None)
+    trainer = Trainer(accelerator="cpu", barebones=True, max_epochs=1)
+    trainer.state.fn = TrainerFn.FITTING
+    for number in (0, 3):
+        batch = {"image": torch.zeros(number, 1, 2, 2).byte()}
+        callback.on_validation_batch_end(trainer, model, None, batch, 0)
+    assert len(callback._shown["image"]) == 3
 
 
 def test_turns_count_what_came_before() -> None:

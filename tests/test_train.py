@@ -196,6 +196,8 @@ def test_a_batch_smaller_than_the_number_of_processes_is_refused(tmp_path: Path)
         ("trainer.accumulate_grad_batches=0", r"trainer\.accumulate_grad_batches=0: must be 1"),
         ("trainer.gradient_clip_val=-1", r"trainer\.gradient_clip_val=-1.*: must be above 0"),
         ("trainer.gradient_clip_val=0", r"trainer\.gradient_clip_val=0.*: must be above 0"),
+        ("callbacks.checkpoints.monitor=val/bpd", r".*monitor=val/bpd: validation measures val/b"),
+        ("callbacks.checkpoints.folder=/x", r".*checkpoints\.folder=/x: a resumed run looks in"),
     ],
 )
 def test_parts_that_cannot_be_or_do_not_fit_are_refused_before_anything_is_written(
@@ -205,6 +207,22 @@ def test_parts_that_cannot_be_or_do_not_fit_are_refused_before_anything_is_writt
         run(tmp_path / "run", override)
     assert "\n" not in str(error.value)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_less_than_a_batch_of_validation_is_refused_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"^trainer: .*limit_val_batches") as error:
+        run(tmp_path / "run", "trainer.limit_val_batches=0.01")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("limit", ["0", "0.01"])
+def test_a_run_without_a_test_comes_to_its_summary(
+    limit: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(tmp_path / "run", "trainer.max_epochs=1", f"trainer.limit_test_batches={limit}")
+    said = capsys.readouterr()
+    assert "limit_test_batches" in said.err
+    assert "make sample" in said.out
 
 
 @pytest.mark.parametrize(

@@ -70,6 +70,29 @@ def test_another_run_is_not_continued_over_this_one(uninterrupted: Path, tmp_pat
     run(tmp_path / "new", f"resume={other}")  # an empty folder may go on from it
 
 
+def test_a_run_that_goes_on_from_another_has_a_best_checkpoint_and_class_names_of_its_own(
+    tmp_path: Path,
+) -> None:
+    three = ["data.num_classes=3", "data.batch_size=64"]
+    run(tmp_path / "old", *three, "data.classes=[7,3,1]", "trainer.max_epochs=1")
+    checkpoint = torch.load(tmp_path / "old/checkpoints/last.ckpt", weights_only=True)
+    [kept] = [kept for name, kept in checkpoint["callbacks"].items() if "Checkpoints" in name]
+    kept["best"] = 0.01  # better than any that will come
+    torch.save(checkpoint, tmp_path / "good.ckpt")
+    options = [*three, "data.classes=[0,1,2]", "trainer.max_epochs=2"]
+    best = run(tmp_path / "new", *options, f"resume={tmp_path / 'good.ckpt'}")
+    assert best is not None
+    assert best > 0.01
+    new = torch.load(tmp_path / "new/checkpoints/best.ckpt", weights_only=True)
+    assert new["class_names"] == ["0", "1", "2"]
+
+
+def test_a_run_that_averages_is_not_continued_without(uninterrupted: Path, tmp_path: Path) -> None:
+    last = uninterrupted / "checkpoints" / "last.ckpt"
+    with pytest.raises(ValueError, match=r"^callbacks\.average=null: .*last\.ckpt is of a run"):
+        run(tmp_path / "run", f"resume={last}", "callbacks.average=null")
+
+
 @pytest.mark.parametrize("stop", [3, 5, pytest.param(8, marks=pytest.mark.slow)])
 def test_a_run_stopped_within_or_between_epochs_goes_on_exactly(
     stop: int, uninterrupted: Path, tmp_path: Path

@@ -73,7 +73,9 @@ class Checkpoints(Checkpoint):
         return self.folder / "last.ckpt"
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begins to listen for signals."""
+        """Begins to listen for signals; what was best elsewhere is not the best of this folder."""
+        if not trainer.strategy.broadcast(self.best_path.exists()):
+            self.best = float("inf")
         self._interruption.listen()
         self._last_time = time.monotonic()
 

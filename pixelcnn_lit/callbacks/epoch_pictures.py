@@ -59,7 +59,7 @@ class AbstractEpochPictures(Callback, ABC):
         dataloader_idx: int = 0,
     ) -> None:
         """Goes through the whole validation, as it may come class after class."""
-        if self.is_due(trainer):
+        if self.is_due(trainer) and len(batch["image"]):  # 0 where every picture was corrupt
             shown = self._shown or {name: values[:0] for name, values in batch.items()}
             batch = {name: torch.cat([shown[name], batch[name]]) for name in shown}
             chosen = self.choose(pl_module, batch)

@@ -65,6 +65,11 @@ def _explain(error: Exception, config_name: str, overrides: list[str]) -> str:
     message = str(error)
     if found := re.search(r"Could not override '([^']+)'", message):
         return _explain_unknown_key(found[1], config_name, overrides)
+    if "Config group override must be" in message:  # it does not say which
+        nulls = [o.removesuffix("=null") for o in overrides if o.endswith("=null")]
+        for group in (group for group in nulls if (CONF_DIR / group).is_dir()):
+            choices = sorted(path.stem for path in (CONF_DIR / group).glob("*.yaml"))
+            return f"{group}=null: one of them is needed: {', '.join(choices)}"
     if found := re.search(r"Could not (?:find|load) '([^']+)/([^'/]+)'", message):
         group, choice = found.groups()
         choices = sorted(path.stem for path in (CONF_DIR / group).glob("*.yaml"))

@@ -45,7 +45,8 @@ def default_run_dir(model: str, data: str) -> str:
     # under torchrun every process has its own clock
     if elastic := environment.get("TORCHELASTIC_RUN_ID"):
         return f"{folder}/torchrun-{elastic if elastic != 'none' else os.getppid()}"
-    return f"{folder}/{datetime.now():%Y-%m-%d_%H-%M-%S}"
+    # to the microsecond: a loop in a shell starts several runs within a second
+    return f"{folder}/{datetime.now():%Y-%m-%d_%H-%M-%S-%f}"
 
 
 def default_accelerator() -> str:

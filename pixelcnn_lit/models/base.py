@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import ClassVar
 
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
@@ -26,7 +27,10 @@ class AbstractLitModel(AbstractGenerativeModel):
 
     Attributes:
         metrics: bits and nats per dimension over whole splits, by stage and name.
+        validation_metrics: what a validation logs.
     """
+
+    validation_metrics: ClassVar[tuple[str, ...]] = ("val/bits_per_dim", "val/nats_per_dim")
 
     def __init__(
         self,
@@ -76,9 +80,6 @@ class AbstractLitModel(AbstractGenerativeModel):
 
     def setup(self, stage: str) -> None:
         """Initialise from the first batch before anything wraps the module; not on resume."""
-        if stage == "fit" and isinstance(self.condition, LabelCondition):
-            data = self.trainer.datamodule  # type: ignore[attr-defined]
-            self.class_names = getattr(data, "class_names", None)  # not all data have names
         if stage == "fit" and self.data_init and self.trainer.ckpt_path is None:
             data = self.trainer.datamodule  # type: ignore[attr-defined]
             if not hasattr(data, "first_batch"):
@@ -87,6 +88,12 @@ class AbstractLitModel(AbstractGenerativeModel):
                     " pixelcnn_lit.data; with others build the model with data_init=False"
                 )
             self.initialise(data.first_batch())
+
+    def on_fit_start(self) -> None:
+        """Take the names of the classes from the data, after those of a resumed checkpoint."""
+        if isinstance(self.condition, LabelCondition):
+            data = self.trainer.datamodule  # type: ignore[attr-defined]
+            self.class_names = getattr(data, "class_names", None)  # not all data have names
 
     @torch.no_grad()
     def initialise(self, batch: Batch) -> None:

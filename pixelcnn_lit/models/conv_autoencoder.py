@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from lightning import LightningModule
@@ -35,7 +36,12 @@ class LitConvAutoencoder(LightningModule):
 
     Raises:
         ValueError: naming the argument, if one is out of range.
+
+    Attributes:
+        validation_metrics: what a validation logs.
     """
+
+    validation_metrics: ClassVar[tuple[str, ...]] = ("val/mse",)
 
     def __init__(
         self,

@@ -54,7 +54,8 @@ def check_no_others(output: Path, names: Iterable[str]) -> None:
     for name in names:
         if name not in drawn and (output / name).exists():
             raise ValueError(
-                f"output={output}: {name} is there and was not drawn by this command; name another"
+                f"output={output}: {name} is there and not in {_DRAWN}, which lists what was"
+                " drawn; remove it or name another folder"
             )
 
 

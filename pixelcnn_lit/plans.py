@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pixelcnn_lit.class_names import class_number
 from pixelcnn_lit.images import Batch
 from pixelcnn_lit.models import AbstractLitModel, LitPixelCNNAutoencoder
 from pixelcnn_lit.networks.conditions import LabelCondition, mix
@@ -96,8 +96,6 @@ def interpolation(
 def label_numbers(model: AbstractLitModel, labels: list[str | int] | None) -> list[int]:
     """Names or numbers of classes as numbers; None for all.
 
-    Where all names are numbers themselves, a number is the name.
-
     Raises:
         ValueError: for a class that the model does not have, with the nearest names.
     """
@@ -106,31 +104,8 @@ def label_numbers(model: AbstractLitModel, labels: list[str | int] | None) -> li
         return list(range(num_classes))
     if not labels:
         raise ValueError(f"labels=[]: at least one, or null for all {num_classes} classes")
-    return [_label_number(model.class_names, num_classes, label) for label in labels]
-
-
-def _label_number(names: list[str] | None, num_classes: int, label: str | int) -> int:
-    if isinstance(label, int) and names and all(name.isdigit() for name in names):
-        label = str(label)  # the digit 7, wherever it comes in the order of the classes
-    if isinstance(label, int):
-        if not 0 <= label < num_classes:
-            raise ValueError(
-                f"labels: {label} is no class number; allowed are 0 … {num_classes - 1}"
-            )
-        return label
-    if names is None:
-        raise ValueError(
-            f"labels: {label!r} is a name, but the data trained on had numbers only: "
-            f"0 … {num_classes - 1}"
-        )
-    if label in names:
-        return names.index(label)
-    lowered = [name.lower() for name in names]
-    if lowered.count(label.lower()) == 1:
-        return lowered.index(label.lower())
-    near = get_close_matches(label.lower(), lowered, n=3, cutoff=0.5)
-    allowed = f"did you mean {' or '.join(near)}?" if near else f"it knows {', '.join(names)}"
-    raise ValueError(f"labels: {label!r} is no class of this model; {allowed}")
+    names = model.class_names
+    return [class_number("labels", label, names, num_classes, "this model") for label in labels]
 
 
 def _plain_cond(

@@ -12,13 +12,15 @@ from omegaconf import DictConfig, OmegaConf
 
 from pixelcnn_lit.checkpoints import global_step, newest_checkpoint
 from pixelcnn_lit.messages import say
+from pixelcnn_lit.slurm import is_requeued
 
 
 def checkpoint_to_resume(resume: str | None, run_dir: Path) -> Path | None:
     """The checkpoint that ``resume`` asks for; None for a new run.
 
     Args:
-        resume: null, "auto" or the path of a checkpoint.
+        resume: null, "auto" or the path of a checkpoint; a requeued job that has checkpoints of
+            its own goes on from these.
         run_dir: where "auto" looks.
 
     Raises:
@@ -32,7 +34,7 @@ def checkpoint_to_resume(resume: str | None, run_dir: Path) -> Path | None:
                 " a new run needs another folder"
             )
         return None
-    if resume == "auto":
+    if resume == "auto" or (is_requeued() and any(run_dir.glob("checkpoints/*.ckpt"))):
         newest, damaged = newest_checkpoint(run_dir)
         for path in damaged:
             say(f"warning: {path} is damaged, going on without it")
@@ -43,13 +45,17 @@ def checkpoint_to_resume(resume: str | None, run_dir: Path) -> Path | None:
         raise ValueError(
             f"resume={resume}: not a readable checkpoint; null, auto or the path of one"
         )
-    of_this_run = run_dir.resolve() in checkpoint.resolve().parents
-    if not of_this_run and any(run_dir.glob("checkpoints/*.ckpt")):
+    if not is_within(checkpoint, run_dir) and any(run_dir.glob("checkpoints/*.ckpt")):
         raise ValueError(
             f"run_dir={run_dir}: holds a run already, which resume={resume} would overwrite;"
             " name another folder"
         )
     return checkpoint
+
+
+def is_within(checkpoint: Path, run_dir: Path) -> bool:
+    """Whether a checkpoint is one of the run's own."""
+    return run_dir.resolve() in checkpoint.resolve().parents
 
 
 def open_run_dir(run_dir: Path, config: DictConfig) -> None:

@@ -93,9 +93,9 @@ def sample(config: DictConfig) -> None:
     plan = make_plan(model, options, config)
     output = Path(options.output)
     make_folder(output)
+    check_no_others(output, file_names(options, plan.num_images * len(plan.conds)))
     if options.individual:
         make_folder(output / INDIVIDUAL)
-    check_no_others(output, file_names(options, plan.num_images * len(plan.conds)))
     start = time.perf_counter()
     rounds, finished = draw(model, plan, options)
     seconds = time.perf_counter() - start

@@ -11,6 +11,11 @@ from types import FrameType
 from pixelcnn_lit.messages import say
 
 
+def is_requeued() -> bool:
+    """Whether SLURM has started this job before."""
+    return int(os.environ.get("SLURM_RESTART_COUNT", "0")) > 0
+
+
 def requeue_slurm_job() -> None:
     """Puts the running job back into its queue; SLURM ends it and starts it again.
 

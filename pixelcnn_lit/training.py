@@ -19,18 +19,18 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from lightning import Callback, Trainer, seed_everything
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import ProgressBar
+from lightning.pytorch.callbacks import ProgressBar, WeightAveraging
 from omegaconf import DictConfig, OmegaConf
 
 from pixelcnn_lit import configuration
-from pixelcnn_lit.callbacks import AveragedWeights, Checkpoints, Interrupted, Throughput
+from pixelcnn_lit.callbacks import Checkpoints, Interrupted, Throughput
 from pixelcnn_lit.checkpoints import check_same_model, read_checkpoint, remove_unfinished
 from pixelcnn_lit.data.abstract import AbstractImageDataModule
 from pixelcnn_lit.messages import one_line, say
 from pixelcnn_lit.metrics_file import MetricsFile
 from pixelcnn_lit.models import AbstractLitModel
 from pixelcnn_lit.run_data import check_suits
-from pixelcnn_lit.run_folder import checkpoint_to_resume, open_run_dir
+from pixelcnn_lit.run_folder import checkpoint_to_resume, is_within, open_run_dir
 from pixelcnn_lit.run_options import RunOptions
 from pixelcnn_lit.slurm import requeue_at_warning, requeue_slurm_job
 from pixelcnn_lit.summary import print_summary, summary_table
@@ -92,6 +92,13 @@ def train(config: DictConfig) -> float | None:
                 cast(dict[str, object], OmegaConf.to_container(config, resolve=True))
             )
         seconds = _fit(parts, checkpoint)
+        trained = parts.trainer.fit_loop.epoch_loop.global_step > first_step
+        if checkpoint is not None and not trained and not is_within(checkpoint, run_dir):
+            raise ValueError(
+                f"resume={options.resume}: at step {first_step} already; trainer.max_epochs="
+                f"{parts.trainer.max_epochs} and trainer.max_steps={parts.trainer.max_steps} leave"
+                " nothing to train"
+            )
         if math.isinf(parts.checkpoints.best):
             every = config.trainer.check_val_every_n_epoch
             say(f"no validation took place (trainer.check_val_every_n_epoch={every})")
@@ -190,11 +197,11 @@ def _check_checkpoints(checkpoints: Checkpoints, model: AbstractLitModel, run_di
 
 def _check_averaging(checkpoint: Path, content: Mapping[str, object], trainer: Trainer) -> None:
     """Refuse to go on from averaged weights with the optimizer's state of the trained ones."""
-    averages = any(isinstance(callback, AveragedWeights) for callback in trainer.callbacks)  # type: ignore[attr-defined]
+    averages = any(isinstance(callback, WeightAveraging) for callback in trainer.callbacks)  # type: ignore[attr-defined]
     if "current_model_state" in content and not averages:
         raise ValueError(
-            f"callbacks.average=null: {checkpoint} is of a run that averages its weights, and a"
-            " resumed run goes on with it"
+            f"callbacks.average: {checkpoint} is of a run that averages its weights; a resumed run"
+            " goes on with it and cannot do without"
         )
 
 

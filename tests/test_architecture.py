@@ -9,7 +9,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "pixelcnn_lit"
 FLOORS = [
-    {"images", "layers", "schedules"},
+    {"images", "class_names", "layers", "schedules"},
     {"likelihoods", "networks"},
     {"sampling", "metrics", "messages", "checkpoints"},
     {"models", "data", "metrics_file", "slurm"},

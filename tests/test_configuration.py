@@ -105,7 +105,7 @@ def test_an_option_that_is_only_not_set_so_far_is_told_apart_from_a_misspelt_one
 
 @pytest.mark.parametrize("group", ["data", "model", "trainer", "callbacks", "logger"])
 def test_a_group_that_is_needed_cannot_be_left_out(group: str) -> None:
-    message = refusal(f"{group}=null")
+    message = refusal("debug=null", f"{group}=null")
     assert message.startswith(f"{group}=null: one of them is needed: {choices(group)[0]}")
 
 

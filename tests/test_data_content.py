@@ -187,6 +187,14 @@ def test_labels_that_are_no_whole_numbers_are_refused(tmp_path, labels):
         data.setup("fit")
 
 
+def test_true_and_false_are_labels(tmp_path):
+    rows = {"image": [numbered_picture(n) for n in range(20)], "known": 10 * [True, False]}
+    pq.write_table(pa.table(rows), tmp_path / "train.parquet")
+    options = {"label_key": "known", "num_classes": 2, "val_fraction": 0, "batch_size": 5}
+    batch = everything(module(tmp_path / "train.parquet", tmp_path, **options).train_dataloader())
+    assert batch["label"].tolist() == [(row + 1) % 2 for row in numbers(batch)]
+
+
 def test_files_without_a_description_are_read_too(tmp_path):
     pictures = [numbered_picture(n) for n in range(20)]
     file = tmp_path / "train.parquet"
@@ -351,8 +359,9 @@ def test_what_the_data_contradict_is_refused(tmp_path, pixels, options, message,
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"classes": ["bananna"]}, "^classes: 'bananna' is no class .*near matches: banana"),
+        ({"classes": ["bananna"]}, "^classes: 'bananna' is no class .*did you mean banana"),
         ({"classes": ["zzzzqqq"]}, "^classes: 'zzzzqqq' is no class .*it has apple"),
+        ({"classes": [-1]}, "^classes: -1 is no class number; allowed are 0 … 4"),
         ({"classes": [5]}, "^classes: 5 is no class number; allowed are 0 … 4"),
         ({"classes": ["apple", 0]}, "names a class twice"),
         ({"num_classes": 7}, "^num_classes=7 is wrong: the data have 5 classes"),

@@ -60,13 +60,14 @@ def test_reconstructions_take_one_image_of_every_class_in_turn(tmp_path: Path) -
 
 
 def test_a_first_batch_of_nothing_but_corrupt_pictures_is_passed_over() -> None:
-    callback, model = SampleGrid(), tiny(None)
+    callback, model = SampleGrid(), tiny(5)
     trainer = Trainer(accelerator="cpu", barebones=True, max_epochs=1)
     trainer.state.fn = TrainerFn.FITTING
     for number in (0, 3):
-        batch = {"image": torch.zeros(number, 1, 2, 2).byte()}
+        labels = torch.zeros(number, dtype=torch.int64)
+        batch = {"image": torch.zeros(number, 1, 2, 2).byte(), "label": labels}
         callback.on_validation_batch_end(trainer, model, None, batch, 0)
-    assert len(callback._shown["image"]) == 3
+    assert callback._shown["label"].tolist() == [0, 0]
 
 
 def test_turns_count_what_came_before() -> None:

@@ -117,13 +117,16 @@ def test_an_exact_name_comes_before_one_in_other_letters(folder):
     model = load_model(folder / "labelled.ckpt")
     model.class_names = ["A", "a", "b"]
     assert label_numbers(model, ["a", "A", "B"]) == [1, 0, 2]
+    model.class_names = ["CAT", "Cat", "dog"]
+    with pytest.raises(ValueError, match=r"'cat' is no class of .* did you mean CAT or Cat\?"):
+        label_numbers(model, ["cat"])
 
 
 def test_where_classes_are_called_by_numbers_a_number_is_the_name(folder):
     model = load_model(folder / "labelled.ckpt")
-    model.class_names = ["7", "3", "1"]
+    model.class_names = ["0007", "3", "1"]
     assert label_numbers(model, [1, 7, "3"]) == [2, 0, 1]
-    with pytest.raises(ValueError, match="'0' is no class of this model; it knows 7, 3, 1"):
+    with pytest.raises(ValueError, match="labels: 0 is no class of this model; it has 0007, 3, 1"):
         label_numbers(model, [0])
 
 
@@ -305,7 +308,7 @@ def test_ctrl_c_keeps_the_batches_that_are_finished(draw, monkeypatch, tmp_path)
     [
         (["labelled", "labels=[bea]"], "labels: 'bea' is no class of this model; did you"),
         (["labelled", "labels=[3]"], "labels: 3 is no class number; allowed are 0 … 2"),
-        (["nameless", "labels=[bee]"], "labels: 'bee' is a name, but the data trained on had"),
+        (["nameless", "labels=[bee]"], "labels: 'bee' is a name, but this model has numbers"),
         (["plain", "labels=[1]"], r"labels=\[1\]: this model was trained without labels"),
         (["plain", "temperature=0"], "temperature=0: above 0"),
         (["plain", "temperature=warm"], "temperature=warm: must be a number"),
@@ -406,7 +409,7 @@ def test_files_that_were_not_drawn_are_neither_removed_nor_written_over(draw, tm
     mine.parent.mkdir(parents=True)
     mine.write_text("mine")
     asked = ["num_images=2", "individual=true", "npy=true"]
-    assert f"{name} is there and was not drawn" in refusal(draw, "plain", *asked)
+    assert f"{name} is there and not in .drawn" in refusal(draw, "plain", *asked)
     draw("plain", "num_images=2")
     assert mine.read_text() == "mine"
 

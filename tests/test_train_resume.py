@@ -67,7 +67,8 @@ def test_another_run_is_not_continued_over_this_one(uninterrupted: Path, tmp_pat
     with pytest.raises(ValueError, match=r"^run_dir=.*/run: holds a run already, which resume="):
         run(tmp_path / "run", f"resume={other}")
     assert {path: path.read_bytes() for path in kept} == kept
-    run(tmp_path / "new", f"resume={other}")  # an empty folder may go on from it
+    # an empty folder may go on from it
+    run(tmp_path / "new", f"resume={other}", "trainer.max_epochs=4")
 
 
 def test_a_run_that_goes_on_from_another_has_a_best_checkpoint_and_class_names_of_its_own(
@@ -87,9 +88,31 @@ def test_a_run_that_goes_on_from_another_has_a_best_checkpoint_and_class_names_o
     assert new["class_names"] == ["0", "1", "2"]
 
 
+def test_going_on_from_another_run_with_nothing_left_to_train_is_refused(
+    uninterrupted: Path, tmp_path: Path
+) -> None:
+    last = uninterrupted / "checkpoints" / "last.ckpt"
+    with pytest.raises(ValueError, match=r"at step 15 already; trainer\.max_epochs=3 .* nothing"):
+        run(tmp_path / "run", f"resume={last}")
+
+
+def test_a_requeued_job_goes_on_from_its_own_checkpoints(
+    uninterrupted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = f"resume={uninterrupted / 'checkpoints' / 'best.ckpt'}"
+    run(tmp_path / "run", other, "trainer.max_epochs=4")
+    own = global_step(tmp_path / "run/checkpoints/last.ckpt")
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    run(tmp_path / "run", other, "trainer.max_epochs=5")
+    steps = [int(row["step"]) for row in rows(tmp_path / "run") if row["val/bits_per_dim"]]
+    assert own == 20
+    assert steps == sorted(set(steps))
+    assert steps[-1] == 24
+
+
 def test_a_run_that_averages_is_not_continued_without(uninterrupted: Path, tmp_path: Path) -> None:
     last = uninterrupted / "checkpoints" / "last.ckpt"
-    with pytest.raises(ValueError, match=r"^callbacks\.average=null: .*last\.ckpt is of a run"):
+    with pytest.raises(ValueError, match=r"^callbacks\.average: .*last\.ckpt is of a run"):
         run(tmp_path / "run", f"resume={last}", "callbacks.average=null")
 
 

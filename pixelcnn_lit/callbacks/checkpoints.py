@@ -72,10 +72,13 @@ class Checkpoints(Checkpoint):
         """The file of the last save."""
         return self.folder / "last.ckpt"
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begins to listen for signals; what was best elsewhere is not the best of this folder."""
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Forgets what was best elsewhere, if a run goes on from another one."""
         if not trainer.strategy.broadcast(self.best_path.exists()):
             self.best = float("inf")
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begins to listen for signals."""
         self._interruption.listen()
         self._last_time = time.monotonic()
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
@@ -66,16 +67,27 @@ def _explain(error: Exception, config_name: str, overrides: list[str]) -> str:
     if found := re.search(r"Could not override '([^']+)'", message):
         return _explain_unknown_key(found[1], config_name, overrides)
     if "Config group override must be" in message:  # it does not say which
-        nulls = [o.removesuffix("=null") for o in overrides if o.endswith("=null")]
-        for group in (group for group in nulls if (CONF_DIR / group).is_dir()):
-            choices = sorted(path.stem for path in (CONF_DIR / group).glob("*.yaml"))
-            return f"{group}=null: one of them is needed: {', '.join(choices)}"
+        for group in (o.removesuffix("=null") for o in overrides if o.endswith("=null")):
+            if group in _needed_groups(config_name):
+                return f"{group}=null: one of them is needed: {', '.join(_choices(group))}"
     if found := re.search(r"Could not (?:find|load) '([^']+)/([^'/]+)'", message):
         group, choice = found.groups()
-        choices = sorted(path.stem for path in (CONF_DIR / group).glob("*.yaml"))
+        choices = _choices(group)
         allowed = f"{group} may be {', '.join(choices)}"
         return f"{group}={choice}: no such choice{suggest(choice, choices)}; {allowed}"
     return message
+
+
+def _choices(group: str) -> list[str]:
+    """The files of a group."""
+    return sorted(path.stem for path in (CONF_DIR / group).glob("*.yaml"))
+
+
+def _needed_groups(config_name: str) -> set[str]:
+    """The groups of which a command takes one if nothing is said."""
+    defaults = yaml.safe_load((CONF_DIR / f"{config_name}.yaml").read_text())["defaults"]
+    groups = [entry for entry in defaults if isinstance(entry, dict)]
+    return {group for entry in groups for group, choice in entry.items() if choice is not None}
 
 
 def _parameters_of(node: DictConfig) -> Mapping[str, inspect.Parameter]:
@@ -97,8 +109,8 @@ def _explain_unknown_key(key: str, config_name: str, overrides: list[str]) -> st
     if name in node:
         return f"{override}: {f'{parent}.{name}'.strip('.')} is null here, it has no options"
     if not parent and (CONF_DIR / name).is_dir():
-        choices = sorted(path.stem for path in (CONF_DIR / name).glob("*.yaml"))
-        return f"{override}: {name} is null here; choose {name}={'|'.join(choices)} with it"
+        choices = "|".join(_choices(name))
+        return f"{override}: {name} is null here; choose {name}={choices} with it"
     if name in _parameters_of(node):
         return f"{override}: not set so far; to set it, write +{override}"
     allowed = [str(key) for key in node if not str(key).startswith("_")]

@@ -104,7 +104,10 @@ def _looks_like_pictures(feature: object) -> bool:
 
 
 def _is_integer(feature: object) -> bool:
-    return isinstance(feature, datasets.Value) and pa.types.is_integer(feature.pa_type)
+    """True and false, too, are 1 and 0."""
+    return isinstance(feature, datasets.Value) and (
+        pa.types.is_integer(feature.pa_type) or pa.types.is_boolean(feature.pa_type)
+    )
 
 
 def _find_label(features: datasets.Features) -> str | None:

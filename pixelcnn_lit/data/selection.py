@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from multiprocessing.pool import ThreadPool
 from typing import NamedTuple
 
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from rich import get_console
 from rich.progress import track
 
+from pixelcnn_lit.class_names import class_number
 from pixelcnn_lit.data.randomness import uniforms
 from pixelcnn_lit.data.rows import AbstractRows
 
@@ -140,26 +140,8 @@ def wanted_labels(
             range, or a class named twice.
     """
     names = list(feature.names) if isinstance(feature, datasets.ClassLabel) else []
-    labels = tuple(_label(name, names, label_key) for name in classes)
+    num_classes, owner = len(names) or None, f"the column {label_key}"
+    labels = tuple(class_number("classes", c, names, num_classes, owner) for c in classes)
     if len(set(labels)) < len(labels):
         raise ValueError(f"classes={list(classes)} names a class twice")
     return labels
-
-
-def _label(name: str | int, names: list[str], label_key: str) -> int:
-    if isinstance(name, str):
-        if name in names:
-            return names.index(name)
-        if not names:
-            raise ValueError(
-                f"classes: {name!r} is a name, but {label_key} has numbers only: give numbers"
-            )
-        lowered = {known.lower(): known for known in names}
-        near = [lowered[n] for n in get_close_matches(name.lower(), lowered, n=3, cutoff=0.5)]
-        raise ValueError(
-            f"classes: {name!r} is no class of this data set; "
-            + (f"near matches: {', '.join(near)}" if near else f"it has {', '.join(names[:20])}")
-        )
-    if names and not 0 <= name < len(names):
-        raise ValueError(f"classes: {name} is no class number; allowed are 0 … {len(names) - 1}")
-    return name

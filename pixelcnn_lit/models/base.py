@@ -90,10 +90,10 @@ class AbstractLitModel(AbstractGenerativeModel):
             self.initialise(data.first_batch())
 
     def on_fit_start(self) -> None:
-        """Take the names of the classes from the data, after those of a resumed checkpoint."""
+        """Take the names of the classes from the data; a checkpoint's, if these have none."""
         if isinstance(self.condition, LabelCondition):
             data = self.trainer.datamodule  # type: ignore[attr-defined]
-            self.class_names = getattr(data, "class_names", None)  # not all data have names
+            self.class_names = getattr(data, "class_names", None) or self.class_names
 
     @torch.no_grad()
     def initialise(self, batch: Batch) -> None:

@@ -62,7 +62,7 @@ smoke: $(INSTALLED) ## A tiny run from start to end, under a minute
 	  test -s $$folder/run/checkpoints/best.ckpt && ls $$folder/run/*/epoch=000.png >/dev/null && \
 	  grep -q test/ $$folder/run/metrics.csv && echo "smoke: all there"
 
-train: $(INSTALLED) ## VARIANT=pp|gated|pixelcnn|autoencoder DATA=digits|… SIZE=small|paper EXPERIMENT=… ARGS="…"
+train: $(INSTALLED) ## VARIANT=pp|gated|pixelcnn|autoencoder|conv_autoencoder DATA=digits|… SIZE=small|paper EXPERIMENT=… ARGS="…"
 	$(PYTHON) -m pixelcnn_lit.train $(RUN_OPTIONS) $(ARGS)
 
 sample: $(INSTALLED) ## RUN=runs/… ARGS="…": draw images from the best checkpoint of a run

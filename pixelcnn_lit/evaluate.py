@@ -14,6 +14,7 @@ from typing import Literal
 import torch
 from omegaconf import DictConfig
 from rich import get_console
+from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 from torch import Tensor
@@ -96,7 +97,7 @@ def summary_table(
     per_image = -log_prob.double()
     error = per_image.std().item() / math.sqrt(len(per_image)) if len(per_image) > 1 else math.nan
     error_bits = error / (num_dims * math.log(2))
-    table = Table(show_header=False, title=f"[bold]{options.checkpoint}[/bold]")
+    table = Table(show_header=False, title=f"[bold]{escape(options.checkpoint)}[/bold]")
     table.add_column(style="bold")
     table.add_column(overflow="fold")
     table.add_row(f"{options.split} bits/dim", f"{bits.compute():.4f} ± {error_bits:.4f}")

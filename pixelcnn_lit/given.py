@@ -65,8 +65,10 @@ def _of_file(file: Path, image_size: tuple[int, int]) -> Tensor:
             mask = np.load(file, allow_pickle=False) != 0
         else:
             with Image.open(file) as picture:
+                if picture.mode[0] in "IF":
+                    raise ValueError(f"pixels of mode {picture.mode}, not bytes")
                 mask = np.asarray(picture.convert("L")) > 127
-    except (OSError, ValueError, UnidentifiedImageError) as error:
+    except (OSError, ValueError, UnidentifiedImageError, SyntaxError) as error:
         raise ValueError(f"given={file}: not a readable mask ({error})") from error
     if mask.shape != image_size:
         height, width = image_size

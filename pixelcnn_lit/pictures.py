@@ -61,8 +61,10 @@ def _read_picture(file: Path, shape: tuple[int, int, int]) -> np.ndarray:
     channels, height, width = shape
     try:
         with Image.open(file) as picture:
+            if picture.mode[0] in "IF":  # 16 bits and more, which converting would cut at 255
+                raise ValueError(f"images: {file} has pixels of mode {picture.mode}, not bytes")
             pixels = np.asarray(picture.convert("L" if channels == 1 else "RGB"))
-    except (OSError, UnidentifiedImageError) as error:
+    except (OSError, UnidentifiedImageError, SyntaxError) as error:  # of a broken chunk
         raise ValueError(f"images: {file} is no picture that can be read") from error
     if pixels.shape[:2] != (height, width):
         found = "x".join(map(str, pixels.shape[:2]))

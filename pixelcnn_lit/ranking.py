@@ -6,6 +6,7 @@ from pathlib import Path
 
 import matplotlib
 from matplotlib.figure import Figure
+from rich.markup import escape
 from rich.table import Table
 
 from pixelcnn_lit.trial import Trial
@@ -21,11 +22,11 @@ def ranking(trials: list[Trial], metric: str) -> Table:
         table.add_column(name, overflow="fold")
     for rank, trial in enumerate(ranked(trials), start=1):
         best = "" if trial.best is None else f"{trial.best:.4f}"
-        options = [str(trial.options[name]) for name in names]
-        state = f"{trial.state}: {trial.message}" if trial.message else trial.state
+        options = [escape(str(trial.options[name])) for name in names]
+        state = f"{trial.state}: {escape(trial.message)}" if trial.message else trial.state
         where = str(trial.run_dir) if trial.best is not None else str(trial.run_dir) + ".log"
         seconds = f"{trial.seconds:.0f}"
-        table.add_row(str(rank) if best else "", best, *options, state, seconds, where)
+        table.add_row(str(rank) if best else "", best, *options, state, seconds, escape(where))
     return table
 
 
@@ -37,7 +38,8 @@ def ranked(trials: list[Trial]) -> list[Trial]:
 def varied(trials: list[Trial]) -> list[str]:
     """The options that are not the same in all trials."""
     names = list(trials[0].options) if trials else []
-    return [name for name in names if len({trial.options[name] for trial in trials}) > 1] or names
+    tried = {name: {str(trial.options[name]) for trial in trials} for name in names}
+    return [name for name in names if len(tried[name]) > 1] or names
 
 
 def plot(trials: list[Trial], metric: str) -> Figure:
@@ -53,6 +55,7 @@ def plot(trials: list[Trial], metric: str) -> Figure:
     values = [trial.best for trial in trials]
     panels[0].plot([trial.number for trial in trials], values, "o")
     panels[0].set_xlabel("trial")
+    panels[0].xaxis.get_major_locator().set_params(integer=True)
     panels[0].set_ylabel(metric)
     for panel, name in zip(panels[1:], names, strict=True):
         chosen = [trial.options[name] for trial in trials]

@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from pixelcnn_lit import configuration
 from pixelcnn_lit.data.abstract import AbstractImageDataModule
 from pixelcnn_lit.data.loader import EvaluationLoader
+from pixelcnn_lit.data.sharding import Shard
 from pixelcnn_lit.data.source import Split
 from pixelcnn_lit.images import Batch
 from pixelcnn_lit.models.base import AbstractLitModel
@@ -94,7 +95,7 @@ def evaluation_loader(data: AbstractImageDataModule, split: Split) -> Evaluation
     Raises:
         ValueError: if there are none.
     """
-    loader = data.evaluation_dataloader(split)
+    loader = data.evaluation_dataloader(split, Shard())  # all of it, whatever RANK says
     if not isinstance(loader, EvaluationLoader):
         raise ValueError(f"split={split}: this data set has no {split} images")
     return loader

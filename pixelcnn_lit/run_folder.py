@@ -61,6 +61,8 @@ def is_within(checkpoint: Path, run_dir: Path) -> bool:
 def open_run_dir(run_dir: Path, config: DictConfig) -> None:
     """Creates the folder and writes ``config.yaml``: all options, the command and the version.
 
+    The commands and versions with which the run was begun and resumed before stay above them.
+
     Raises:
         ValueError: if the folder cannot be written.
     """
@@ -68,9 +70,10 @@ def open_run_dir(run_dir: Path, config: DictConfig) -> None:
     header = f"# {command}\n# {code_version()}\n"
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
-        run_dir.joinpath("config.yaml").write_text(
-            header + OmegaConf.to_yaml(config, resolve=True)
-        )
+        file = run_dir / "config.yaml"
+        before = file.read_text().splitlines(keepends=True) if file.exists() else []
+        earlier = "".join(line for line in before if line.startswith("#"))
+        file.write_text(earlier + header + OmegaConf.to_yaml(config, resolve=True))
     except OSError as error:
         raise ValueError(f"run_dir={run_dir}: cannot be written ({error.strerror})") from error
 

@@ -134,6 +134,8 @@ def make_plan(model: AbstractLitModel, options: SampleOptions, config: DictConfi
 def _plan(model: AbstractLitModel, options: SampleOptions, examples: plans.Examples) -> Plan:
     if options.given is not None:
         given = read_given(options.given, model.image_size)
+        if given.all():
+            raise ValueError(f"given={options.given}: keeps every pixel, nothing is left to draw")
         number = options.num_images or 8
         labels = _listed(options.labels)
         num_completions = options.num_completions or 4

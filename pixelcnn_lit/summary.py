@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from pixelcnn_lit.messages import duration
@@ -34,7 +35,8 @@ def summary_table(
         has_likelihood: whether images can be drawn and bits/dim measured; not from the baseline
             that is trained on the squared error.
     """
-    table = Table(show_header=False, title=f"[bold]{run_dir}[/bold]", title_justify="left")
+    run = escape(str(run_dir))
+    table = Table(show_header=False, title=f"[bold]{run}[/bold]", title_justify="left")
     table.add_column(style="bold")
     table.add_column(overflow="fold")
     for stage in ("test", "val"):
@@ -58,18 +60,18 @@ def summary_table(
         ("configuration", "config.yaml"),
     ]:
         if file and (run_dir / file).exists():
-            table.add_row(name, str(run_dir / file))
+            table.add_row(name, f"{run}/{file}")
     table.add_section()
     if has_likelihood:
-        table.add_row("draw images", f"make sample RUN={run_dir}")
-        table.add_row("measure", f"make evaluate RUN={run_dir}")
+        table.add_row("draw images", f"make sample RUN={run}")
+        table.add_row("measure", f"make evaluate RUN={run}")
     else:
         table.add_row(
             "compare",
-            f"python -m pixelcnn_lit.reconstruct baseline={run_dir} autoencoder=RUN",
+            f"python -m pixelcnn_lit.reconstruct baseline={run} autoencoder=RUN",
         )
     table.add_row(
-        "train on", f"make train … ARGS='run_dir={run_dir} resume=auto trainer.max_epochs=N'"
+        "train on", f"make train … ARGS='run_dir={run} resume=auto trainer.max_epochs=N'"
     )
     return table
 

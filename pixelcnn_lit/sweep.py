@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from types import ModuleType
+from types import FrameType, ModuleType
 from typing import Protocol
 
 import wandb
@@ -82,8 +82,10 @@ def main() -> None:
         if arguments.count is not None and arguments.count < 1:
             raise ValueError(f"--count={arguments.count} (COUNT): must be 1 or more")
         if arguments.offline:
-            when = f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
+            when = f"{datetime.now():%Y-%m-%d_%H-%M-%S-%f}"
             folder = arguments.folder or Path("runs") / f"sweep-{sweep.name}" / when
+            if folder.exists() and any(folder.iterdir()):
+                raise ValueError(f"--folder={folder}: holds something already; name another")
             count = arguments.count or _usual_count(sweep)
             with _sigterm_like_ctrl_c():
                 trials, complete = run_offline(sweep, count, folder, arguments.overrides)
@@ -112,6 +114,8 @@ def read_sweep(name: str) -> Sweep:
 def run_online(sweep: Sweep, count: int | None, overrides: list[str]) -> None:
     """Creates the sweep on W&B's server and works on it until it is done.
 
+    Ctrl-C and SIGTERM are the agent's: it hands them on to the trial, which saves its state.
+
     Raises:
         ValueError: if nobody is logged in, or the server does not take the sweep.
     """
@@ -125,11 +129,17 @@ def run_online(sweep: Sweep, count: int | None, overrides: list[str]) -> None:
             f"W&B: the sweep cannot be created ({one_line(error)}); OFFLINE=1 works without it"
         ) from error
     limit = ["--count", str(count)] if count else []
-    agent = [sys.executable, "-m", "wandb", "agent", *limit, "--project", _PROJECT, sweep_id]
+    wandb_agent = [sys.executable, "-m", "wandb", "agent", "--forward-signals", *limit]
     # the agent runs what is called python
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    done = subprocess.run(agent, env=os.environ | {"PATH": path}, check=False)
-    sys.exit(done.returncode)
+    agent = subprocess.Popen(
+        [*wandb_agent, "--project", _PROJECT, sweep_id],
+        env=os.environ | {"PATH": path},
+        process_group=0,  # Ctrl-C reaches it once: from here
+    )
+    with _passing_signals_on(agent) as passed:
+        status = agent.wait()
+    sys.exit(INTERRUPTED if passed else status)
 
 
 def run_offline(
@@ -251,6 +261,23 @@ def _usual_count(sweep: Sweep) -> int | None:
         return None
     say(f"runs {_COUNT} trials; --count N (COUNT=N) for another number")
     return _COUNT
+
+
+@contextmanager
+def _passing_signals_on(process: subprocess.Popen[bytes]) -> Iterator[list[int]]:
+    """Inside, signals that ask to end are the process's; gives those that came."""
+    passed: list[int] = []
+
+    def pass_on(signum: int, frame: FrameType | None) -> None:
+        passed.append(signum)
+        process.send_signal(signum)
+
+    before = {signum: signal.signal(signum, pass_on) for signum in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield passed
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
 
 
 @contextmanager

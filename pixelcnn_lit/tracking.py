@@ -117,8 +117,8 @@ class WandbTracker(Logger):
     def log_picture(self, name: str, picture: Tensor, step: int) -> None:
         """Logs ``picture``, uint8 (height, width, 3)."""
         if run := self.experiment:
-            image = wandb.Image(picture.cpu().numpy())
-            self._guard(lambda: run.log({name: image, "trainer/global_step": step}))
+            pixels = picture.cpu().numpy()  # W&B writes them into the system's temporary folder
+            self._guard(lambda: run.log({name: wandb.Image(pixels), "trainer/global_step": step}))
 
     @rank_zero_only
     def upload_checkpoint(self, path: Path) -> None:

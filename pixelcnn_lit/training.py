@@ -143,22 +143,14 @@ def _build(config: DictConfig, run_dir: Path) -> Parts:
     model = cast(AbstractLitModel, configuration.build(config, "model"))
     check_suits(model, data)
     model.configure_optimizers()  # mistakes in its options are told now, not once training begins
-    callbacks = [
-        cast(Callback, configuration.build(config, f"callbacks.{name}"))
-        for name, node in config.callbacks.items()
-        if node is not None
-    ]
+    callbacks = cast(list[Callback], _build_all(config, "callbacks"))
     checkpoints = next(
         (callback for callback in callbacks if isinstance(callback, Checkpoints)), None
     )
     if checkpoints is None:
         raise ValueError("callbacks.checkpoints=null: every run keeps checkpoints")
     _check_checkpoints(checkpoints, model, run_dir)
-    trackers = [
-        cast(WandbTracker, configuration.build(config, f"logger.{name}"))
-        for name, node in config.logger.items()
-        if node is not None
-    ]
+    trackers = cast(list[WandbTracker], _build_all(config, "logger"))
     metrics_file = MetricsFile(run_dir / "metrics.csv")
     make_trainer = cast(Callable[..., Trainer], configuration.build(config, "trainer"))
     if not sys.stdout.isatty():  # callbacks.progress_lines takes the place of the bar
@@ -169,7 +161,7 @@ def _build(config: DictConfig, run_dir: Path) -> Parts:
             logger=[metrics_file, *trackers],
             enable_progress_bar=any(isinstance(callback, ProgressBar) for callback in callbacks),
         )
-    except (MisconfigurationException, ValueError) as error:
+    except (MisconfigurationException, ValueError, TypeError) as error:
         raise ValueError(f"trainer: {error}") from error
     _check_trainer(trainer)
     if HydraConfig.get().mode == RunMode.MULTIRUN and trainer.world_size > 1:
@@ -179,6 +171,15 @@ def _build(config: DictConfig, run_dir: Path) -> Parts:
         )
     throughput = next((c for c in callbacks if isinstance(c, Throughput)), None)
     return Parts(data, model, trainer, checkpoints, throughput, metrics_file, trackers)
+
+
+def _build_all(config: DictConfig, group: str) -> list[object]:
+    """The parts of a group that are not left out."""
+    for name, node in config[group].items():
+        if not isinstance(node, DictConfig | None):
+            raise ValueError(f"{group}.{name}={node}: null leaves it out")
+    names = [name for name, node in config[group].items() if node is not None]
+    return [configuration.build(config, f"{group}.{name}") for name in names]
 
 
 def _check_checkpoints(checkpoints: Checkpoints, model: AbstractLitModel, run_dir: Path) -> None:

@@ -273,6 +273,18 @@ def test_an_option_out_of_range_is_refused_by_its_name(callback: object, message
         callback()  # type: ignore[operator]
 
 
+def test_lines_tell_how_far_a_run_of_short_epochs_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seconds = iter(range(10_000))  # the clock goes on by one whenever it is read
+    clock = SimpleNamespace(monotonic=lambda: float(next(seconds)))
+    monkeypatch.setattr("pixelcnn_lit.callbacks.progress_lines.time", clock)
+    options = ["trainer.max_epochs=6", "trainer.limit_train_batches=2"]
+    run(tmp_path / "run", *options, "callbacks.progress_lines.every_n_seconds=12")
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("epoch ")]
+    assert 2 <= len(lines) <= 6
+
+
 def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> None:
     writer, path = AtomicCheckpointIO(), tmp_path / "last.ckpt"
     writer.save_checkpoint({"global_step": 1}, path)

@@ -105,8 +105,9 @@ def test_an_option_that_is_only_not_set_so_far_is_told_apart_from_a_misspelt_one
 
 @pytest.mark.parametrize("group", ["data", "model", "trainer", "callbacks", "logger"])
 def test_a_group_that_is_needed_cannot_be_left_out(group: str) -> None:
-    message = refusal("debug=null", f"{group}=null")
-    assert message.startswith(f"{group}=null: one of them is needed: {choices(group)[0]}")
+    for value in ("null", "false"):
+        message = refusal("debug=null", f"{group}={value}")
+        assert message.startswith(f"{group}={value}: one of them is needed: {choices(group)[0]}")
 
 
 def test_a_misspelt_group_is_refused_with_the_one_that_was_meant() -> None:
@@ -202,6 +203,25 @@ def test_a_mistake_ends_the_command_with_one_line_and_status_2(tmp_path: Path) -
         assert ended.stderr.startswith("error: ")
         assert len(ended.stderr.splitlines()) == 1, ended.stderr
         assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_a_job_that_fails_leaves_the_others_of_a_multirun(tmp_path: Path) -> None:
+    command = [
+        sys.executable, "-m", "pixelcnn_lit.train", "-m", "trainer=cpu", "debug=fast",
+        "model.num_filters=4", "model.num_hierarchies=1,9,2", f"hydra.sweep.dir={tmp_path}/out",
+    ]  # fmt: skip
+    ended = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert ended.returncode == 2
+    first, last = [line for line in ended.stderr.splitlines() if line.startswith("error: ")]
+    assert first.startswith("error: model: num_hierarchies=9")
+    assert last == "error: 1 of the jobs failed"
+    kept = sorted(path.parts[-3] for path in (tmp_path / "out").rglob("last.ckpt"))
+    assert kept == ["0", "2"]
+
+
+def test_an_added_option_at_the_top_that_nothing_reads_is_refused() -> None:
+    assert refusal("+max_epochs=7").startswith("max_epochs=7: no such option")
 
 
 def test_an_option_of_a_part_that_is_left_out_is_refused() -> None:

@@ -51,6 +51,13 @@ def rows(printed: str) -> list[str]:
     return [line for line in printed.splitlines() if "bits" in line or "nats" in line]
 
 
+def test_all_images_are_measured_whatever_the_environment_says_of_processes(measure, monkeypatch):
+    alone = rows(measure())
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert rows(measure()) == alone
+
+
 def test_bits_per_dim_are_those_of_all_images_in_one_batch(measure, run_dir):
     data = HFImageDataModule("digits", **DIGITS, batch_size=2000)
     [batch] = data.test_dataloader()

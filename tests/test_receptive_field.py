@@ -31,6 +31,13 @@ def test_every_colour_sees_its_own_earlier_colours_and_all_past_pixels():
     ]
 
 
+@pytest.mark.parametrize("model", ["pixelcnn", "gated", "pp", "autoencoder"])
+def test_images_have_two_sides(model: str):
+    config = compose_config("receptive_field", [f"model={model}", "data.image_size=[20]"])
+    with pytest.raises(ValueError, match=r"image_size=\[20\]: \[height, width\]"):
+        draw(config)
+
+
 def test_a_network_that_orders_no_colours_looks_once_per_pixel():
     network = PixelCNNPP(3, 10, num_resnet=1, num_hierarchies=2, num_filters=4)
     field = receptive_field(network, [5, 7], [4, 6])

@@ -318,6 +318,7 @@ def test_ctrl_c_keeps_the_batches_that_are_finished(draw, monkeypatch, tmp_path)
         (["plain", "guidance=-1"], "guidance=-1: at least 0"),
         (["plain", "given=top"], "given=top: allowed are top:N, bottom:N"),
         (["plain", "given=middle:3"], "given=middle:3: allowed are top:N"),
+        (["plain", "given=top:8"], "given=top:8: keeps every pixel, nothing is left to draw"),
         (["plain", "given=left:9"], "given=left:9: reaches beyond images of 8x8"),
         (["plain", "given=nowhere.npy"], "given=nowhere.npy: not a readable mask"),
         (["plain", "given=top:2", "images=nowhere"], "images=nowhere: no folder with pictures"),
@@ -369,6 +370,16 @@ def test_pictures_are_read_as_training_reads_them_and_as_they_were_written(
     assert torch.equal(
         read_pictures(tmp_path, (1, 1, num_levels), num_levels).flatten(), levels.byte()
     )
+
+
+def test_pictures_of_more_than_a_byte_are_refused(draw, tmp_path):
+    (tmp_path / "deep").mkdir()
+    deep = np.arange(64, dtype=np.uint16).reshape(8, 8) * 1000
+    Image.fromarray(deep).save(tmp_path / "deep" / "1.png")
+    asked = ["plain", "given=top:2", f"images={tmp_path / 'deep'}"]
+    assert re.search(r"1\.png has pixels of mode I;16, not bytes", refusal(draw, *asked))
+    asked = ["plain", f"given={tmp_path / 'deep' / '1.png'}", "data=digits"]
+    assert "not a readable mask (pixels of mode I;16, not bytes)" in refusal(draw, *asked)
 
 
 def test_a_folder_that_takes_no_files_is_refused_before_anything_is_drawn(draw, monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,11 +14,12 @@ from pathlib import Path
 import pytest
 import wandb
 import yaml
+from rich.console import Console
 from tiny_runs import rows
 from wandb_server import WandbSweepServer
 
 from pixelcnn_lit.configuration import check, compose_config
-from pixelcnn_lit.ranking import plot, ranked, varied
+from pixelcnn_lit.ranking import plot, ranked, ranking, varied
 from pixelcnn_lit.run_options import RunOptions
 from pixelcnn_lit.sweep import SWEEPS_DIR, load_engine, main, read_sweep
 from pixelcnn_lit.trial import Trial, run_trial
@@ -77,6 +79,19 @@ def test_trials_are_ranked_by_their_best_value_and_failures_come_last() -> None:
     assert len(plot([trials[0], trials[2]], "m").axes) == 2
 
 
+def test_options_that_are_lists_and_messages_in_brackets_are_ranked() -> None:
+    trials = [
+        Trial(n, {"dims": [n, 3]}, Path("run"), "invalid", {}, "size=[/x] no [a]", 1.0)
+        for n in (2, 3)
+    ]
+    assert varied(trials) == ["dims"]
+    console = Console(width=200)
+    with console.capture() as said:
+        console.print(ranking(trials, "m"))
+    assert "[2, 3]" in said.get()
+    assert "size=[/x] no [a]" in said.get()
+
+
 @pytest.fixture
 def ctrl_c() -> Iterator[None]:
     """Has its usual meaning, which processes in the background do not know."""
@@ -129,6 +144,17 @@ def test_a_grid_is_tried_whole_and_others_ten_times_unless_a_count_is_given(
         assert said.out.startswith(f"{number} trials by ")
         assert said.err.startswith(first)
         assert said.err.count("trial ") == number
+        shutil.rmtree(tmp_path / "out")
+
+
+def test_a_folder_that_holds_something_is_refused(
+    sweep_offline: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "out/000").mkdir(parents=True)
+    with pytest.raises(SystemExit) as ended:
+        sweep_offline("pp_grid --count 1", {})
+    assert ended.value.code == 2
+    assert "holds something already; name another" in capsys.readouterr().err
 
 
 def test_a_count_below_one_is_refused(
@@ -233,6 +259,31 @@ def test_a_sweep_on_the_server_runs_its_trials_and_marks_the_invalid_one(tmp_pat
     [kept] = [row for row in rows(folder) if row["val/bits_per_dim"]]
     [sent] = [row for row in server.history if "val/bits_per_dim" in row]
     assert sent["val/bits_per_dim"] == pytest.approx(float(kept["val/bits_per_dim"]))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_sweep_on_the_server_that_is_interrupted_leaves_no_trial_behind(
+    tmp_path: Path, signum: signal.Signals
+) -> None:
+    overrides = ["trainer=cpu", "trainer.max_epochs=10000", "logger.wandb.upload_best=false"]
+    command = [sys.executable, "-m", "pixelcnn_lit.sweep", "pp_grid", *overrides]
+    with WandbSweepServer({"one": {"model.num_filters": 4}}) as server:
+        environment = {**os.environ, **server.environment}
+        sweep = subprocess.Popen(
+            command, env=environment, cwd=tmp_path, stderr=subprocess.PIPE, text=True
+        )
+        last = tmp_path / "runs/pp-digits/sweep-abc/one/checkpoints/last.ckpt"
+        while not last.exists() and sweep.poll() is None:
+            time.sleep(0.1)
+        sweep.send_signal(signum)
+        _, said = sweep.communicate(timeout=120)
+    assert sweep.returncode == 130, said
+    assert "Traceback" not in said
+    assert f"stopped by {signum.name}" in said
+    written = rows(tmp_path / "runs/pp-digits/sweep-abc/one")
+    time.sleep(2)
+    assert rows(tmp_path / "runs/pp-digits/sweep-abc/one") == written
 
 
 def test_a_sweep_that_the_server_does_not_take_is_told_in_one_line(

@@ -196,6 +196,8 @@ def test_a_batch_smaller_than_the_number_of_processes_is_refused(tmp_path: Path)
         ("trainer.accumulate_grad_batches=0", r"trainer\.accumulate_grad_batches=0: must be 1"),
         ("trainer.gradient_clip_val=-1", r"trainer\.gradient_clip_val=-1.*: must be above 0"),
         ("trainer.gradient_clip_val=0", r"trainer\.gradient_clip_val=0.*: must be above 0"),
+        ("callbacks.curve=false", r"callbacks\.curve=False: null leaves it out"),
+        ("trainer.devices=-1", r"trainer: .*devices"),
         ("callbacks.checkpoints.monitor=val/bpd", r".*monitor=val/bpd: validation measures val/b"),
         ("callbacks.checkpoints.folder=/x", r".*checkpoints\.folder=/x: a resumed run looks in"),
     ],

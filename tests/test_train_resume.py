@@ -110,6 +110,17 @@ def test_a_requeued_job_goes_on_from_its_own_checkpoints(
     assert steps[-1] == 24
 
 
+def test_the_commands_of_earlier_starts_stay_in_the_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for epochs in ("1", "2"):
+        monkeypatch.setattr("sys.argv", ["train", f"trainer.max_epochs={epochs}"])
+        run(tmp_path / "run", "resume=auto", f"trainer.max_epochs={epochs}")
+    lines = (tmp_path / "run/config.yaml").read_text().splitlines()
+    commands = [line.split()[-1] for line in lines if line.startswith("# python")]
+    assert commands == ["trainer.max_epochs=1", "trainer.max_epochs=2"]
+
+
 def test_a_run_that_averages_is_not_continued_without(uninterrupted: Path, tmp_path: Path) -> None:
     last = uninterrupted / "checkpoints" / "last.ckpt"
     with pytest.raises(ValueError, match=r"^callbacks\.average: .*last\.ckpt is of a run"):

@@ -27,14 +27,14 @@ class ProgressLines(Callback):
             )
         self.every_n_seconds = every_n_seconds
         self._silent = True
-        self._last = 0.0
-        self._num_images = 0
+        self._last = 0.0  # when the last line was printed
+        self._num_images, self._since = 0, 0.0  # for the speed: what was trained, since when
         self._first_step, self._start = 0, 0.0
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Decides who speaks."""
         self._silent = not trainer.is_global_zero or sys.stdout.isatty()
-        self._restart()
+        self._last = time.monotonic()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Starts the clock."""
@@ -54,7 +54,7 @@ class ProgressLines(Callback):
         if not self._is_due():
             return
         epoch, step = trainer.current_epoch, trainer.global_step
-        seconds = time.monotonic() - self._last
+        seconds = time.monotonic() - self._since
         metrics = [f"{k} {float(v):.4f}" for k, v in trainer.progress_bar_metrics.items()]
         speed = self._num_images * trainer.world_size / max(seconds, 1e-9)
         parts = [f"epoch {epoch}", f"step {step}", *metrics, f"{speed:,.0f} images/s"]
@@ -104,10 +104,11 @@ class ProgressLines(Callback):
 
     def _say(self, line: str) -> None:
         print(line, flush=True)
+        self._last = time.monotonic()
         self._restart()
 
     def _restart(self) -> None:
-        self._num_images, self._last = 0, time.monotonic()
+        self._num_images, self._since = 0, time.monotonic()
 
 
 def _of(name: str, index: int, total: int | float) -> str:

@@ -20,10 +20,15 @@ def check(config: DictConfig, options_type: type) -> None:
     Raises:
         ValueError: one line that names the option, its value and what is allowed.
     """
-    for name, hint in typing.get_type_hints(options_type).items():
+    allowed = typing.get_type_hints(options_type)
+    for name, hint in allowed.items():
         if OmegaConf.is_missing(config, name):
             raise ValueError(f"{name}: must be given")
         _check_value(name, plain(config, name), hint)
+    for name in map(str, config):
+        if name not in allowed and not isinstance(config[name], DictConfig):
+            value = shown(plain(config, name))
+            raise ValueError(f"{name}={value}: {unknown(name, '', list(allowed))}")
     for path, node in _targets(config, ""):
         _check_node(path, node)
 

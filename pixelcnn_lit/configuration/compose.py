@@ -67,9 +67,10 @@ def _explain(error: Exception, config_name: str, overrides: list[str]) -> str:
     if found := re.search(r"Could not override '([^']+)'", message):
         return _explain_unknown_key(found[1], config_name, overrides)
     if "Config group override must be" in message:  # it does not say which
-        for group in (o.removesuffix("=null") for o in overrides if o.endswith("=null")):
-            if group in _needed_groups(config_name):
-                return f"{group}=null: one of them is needed: {', '.join(_choices(group))}"
+        for override in overrides:
+            group, _, value = override.partition("=")
+            if group in _needed_groups(config_name) and value in ("null", "true", "false"):
+                return f"{override}: one of them is needed: {', '.join(_choices(group))}"
     if found := re.search(r"Could not (?:find|load) '([^']+)/([^'/]+)'", message):
         group, choice = found.groups()
         choices = _choices(group)

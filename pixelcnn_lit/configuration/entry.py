@@ -37,13 +37,25 @@ def run(task: Callable[[DictConfig], object], config_name: str, options_type: ty
     except ValueError as error:
         end_with_error(error)
 
+    failed: list[int] = []
+
     def checked_task(config: DictConfig) -> object:
+        if not multirun:
+            try:
+                return task(config)
+            except ValueError as error:
+                end_with_error(error)
         try:
-            if multirun:
-                check(config, options_type)
+            check(config, options_type)
             return task(config)
         except ValueError as error:
-            end_with_error(error)
+            print_error(error)
+            failed.append(2)
+        except SystemExit as ended:
+            if ended.code != 1:  # of a signal
+                raise
+            failed.append(1)
+        return None  # the other jobs may do better
 
     main = hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=config_name)
     try:
@@ -51,13 +63,21 @@ def run(task: Callable[[DictConfig], object], config_name: str, options_type: ty
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(INTERRUPTED)
+    if failed:
+        print(f"error: {len(failed)} of the jobs failed", file=sys.stderr)
+        sys.exit(max(failed))
 
 
 def end_with_error(error: Exception) -> NoReturn:
     """One line on stderr and exit status 2; the whole story with HYDRA_FULL_ERROR=1."""
+    print_error(error)
+    sys.exit(2)
+
+
+def print_error(error: Exception) -> None:
+    """One line on stderr; with HYDRA_FULL_ERROR=1 the error goes on its way."""
     if os.environ.get("HYDRA_FULL_ERROR"):
         raise error
     rank = os.environ.get("LOCAL_RANK", "0")
     prefix = "error" if rank == "0" else f"error (process {rank})"
     print(f"{prefix}: {' '.join(str(error).split())}", file=sys.stderr)
-    sys.exit(2)

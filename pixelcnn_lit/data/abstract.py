@@ -146,9 +146,16 @@ class AbstractImageDataModule(L.LightningDataModule):
         examples = self._required("train")
         return next(examples.training_batches(Shard(), self.batch_size, self._train_present, 0, 0))
 
-    def evaluation_dataloader(self, split: Split) -> EvaluationLoader | list[EvaluationLoader]:
-        """Every example of a split once over all ranks, unflipped; an empty list if none."""
-        shard = self._shard()
+    def evaluation_dataloader(
+        self, split: Split, shard: Shard | None = None
+    ) -> EvaluationLoader | list[EvaluationLoader]:
+        """Every example of a split once over all ranks, unflipped; an empty list if none.
+
+        Args:
+            split: which.
+            shard: whose share; None for this process's.
+        """
+        shard = shard or self._shard()
         examples = self.examples(split)
         if examples is None:
             return []

@@ -130,7 +130,7 @@ class LitPixelCNNAutoencoder(AbstractLitModel):
                 "weight_norm": weight_norm,
             },
         )
-        check_hierarchies(network.num_hierarchies, *image_size)
+        check_hierarchies(network.num_hierarchies, image_size)
         encoder = ConvEncoder(channels, image_size, latent_dim, num_encoder_filters)
         super().__init__(
             network,

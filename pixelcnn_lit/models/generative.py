@@ -45,7 +45,10 @@ class AbstractGenerativeModel(LightningModule, ABC):
         self.network = network
         self.likelihood = likelihood
         self.condition = condition
-        height, width = image_size
+        sizes = list(image_size)
+        if len(sizes) != 2:
+            raise ValueError(f"image_size={sizes}: [height, width]")
+        height, width = sizes
         for size in (height, width):
             if not isinstance(size, int) or size < 1:
                 raise ValueError(f"image_size={[height, width]}: two whole numbers, at least 1")

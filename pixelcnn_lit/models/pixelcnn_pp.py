@@ -67,7 +67,7 @@ class LitPixelCNNPP(AbstractLitModel):
         scheduler: SchedulerFactory | None = None,
     ) -> None:
         image_size, receptive_field_dims = list(image_size), list(receptive_field_dims)
-        check_hierarchies(num_hierarchies, *image_size)
+        check_hierarchies(num_hierarchies, image_size)
         pixels = make_likelihood(likelihood, channels, num_levels, num_logistic_mix)
         condition = make_condition(num_classes, embedding_dim, label_dropout)
         network = PixelCNNPP(

@@ -147,12 +147,15 @@ def _check(
         raise ValueError(f"dropout={dropout}: in [0, 1)")
 
 
-def check_hierarchies(num_hierarchies: int, height: int, width: int) -> None:
+def check_hierarchies(num_hierarchies: int, image_size: Sequence[int]) -> None:
     """Refuse a coarsest level of a single position: it would see nothing of the image.
 
     Raises:
         ValueError: naming the largest num_hierarchies for images of this size.
     """
+    if len(image_size) != 2:
+        raise ValueError(f"image_size={list(image_size)}: [height, width]")
+    height, width = image_size
     most = max(1, (max(height, width) - 1).bit_length())
     if num_hierarchies > most:
         raise ValueError(

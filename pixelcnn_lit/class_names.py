@@ -32,9 +32,10 @@ def class_number(
             if name in values:
                 return values.index(name)
             raise ValueError(f"{option}: {name} is no class of {owner}; it has {_listed(names)}")
-        if name < 0 or (num_classes is not None and name >= num_classes):
-            allowed = "0 …" if num_classes is None else f"0 … {num_classes - 1}"
-            raise ValueError(f"{option}: {name} is no class number; allowed are {allowed}")
+        if num_classes is not None and not 0 <= name < num_classes:
+            raise ValueError(
+                f"{option}: {name} is no class number; allowed are 0 … {num_classes - 1}"
+            )
         return name
     if not names:
         raise ValueError(

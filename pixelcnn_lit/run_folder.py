@@ -34,18 +34,27 @@ def checkpoint_to_resume(resume: str | None, run_dir: Path) -> Path | None:
                 " a new run needs another folder"
             )
         return None
-    if resume == "auto" or (is_requeued() and any(run_dir.glob("checkpoints/*.ckpt"))):
+    if resume == "auto" or is_requeued():
         newest, damaged = newest_checkpoint(run_dir)
         for path in damaged:
             say(f"warning: {path} is damaged, going on without it")
-        say(f"resuming {newest}" if newest else f"nothing to resume in {run_dir}, starting anew")
-        return newest
+        if newest is not None or resume == "auto":
+            say(
+                f"resuming {newest}"
+                if newest
+                else f"nothing to resume in {run_dir}, starting anew"
+            )
+            return newest
     checkpoint = Path(resume)
     if global_step(checkpoint) is None:
         raise ValueError(
             f"resume={resume}: not a readable checkpoint; null, auto or the path of one"
         )
-    if not is_within(checkpoint, run_dir) and any(run_dir.glob("checkpoints/*.ckpt")):
+    if (
+        not is_requeued()
+        and not is_within(checkpoint, run_dir)
+        and any(run_dir.glob("checkpoints/*.ckpt"))
+    ):
         raise ValueError(
             f"run_dir={run_dir}: holds a run already, which resume={resume} would overwrite;"
             " name another folder"

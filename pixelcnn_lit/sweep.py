@@ -270,9 +270,13 @@ def _passing_signals_on(process: subprocess.Popen[bytes]) -> Iterator[list[int]]
 
     def pass_on(signum: int, frame: FrameType | None) -> None:
         passed.append(signum)
-        process.send_signal(signum)
+        # trials know nothing of terminals that close
+        process.send_signal(signal.SIGTERM if signum == signal.SIGHUP else signum)
 
-    before = {signum: signal.signal(signum, pass_on) for signum in (signal.SIGINT, signal.SIGTERM)}
+    signums = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup's
+        signums.append(signal.SIGHUP)
+    before = {signum: signal.signal(signum, pass_on) for signum in signums}
     try:
         yield passed
     finally:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from hydra.utils import get_object
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from pixelcnn_lit import configuration
 from pixelcnn_lit.configuration import CONF_DIR, build, check, compose_config
@@ -220,8 +220,32 @@ def test_a_job_that_fails_leaves_the_others_of_a_multirun(tmp_path: Path) -> Non
     assert kept == ["0", "2"]
 
 
+@pytest.mark.parametrize("multirun", [[], ["-m"]])
+def test_ctrl_c_that_lightning_ends_with_status_1_ends_all_jobs(
+    multirun: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+
+    def task(config: DictConfig) -> None:
+        seen.append(config.seed)
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            sys.exit(1)
+
+    seeds = "seed=0,1" if multirun else "seed=0"
+    sweep_dir = f"hydra.sweep.dir={tmp_path}/out"
+    monkeypatch.setattr(sys, "argv", ["train", *multirun, *CPU, seeds, sweep_dir])
+    with pytest.raises(SystemExit) as ended:
+        configuration.run(task, "train", RunOptions)
+    assert ended.value.code == 130
+    assert seen == [0]
+
+
 def test_an_added_option_at_the_top_that_nothing_reads_is_refused() -> None:
     assert refusal("+max_epochs=7").startswith("max_epochs=7: no such option")
+    config = compose_config("train", [*CPU, "+width=7", "model.num_filters=${width}"])
+    check(config, RunOptions)
 
 
 def test_an_option_of_a_part_that_is_left_out_is_refused() -> None:

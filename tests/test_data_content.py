@@ -187,6 +187,14 @@ def test_labels_that_are_no_whole_numbers_are_refused(tmp_path, labels):
         data.setup("fit")
 
 
+def test_numbers_without_names_may_be_any(tmp_path):
+    rows = {"image": [numbered_picture(n) for n in range(20)], "label": 10 * [-1, 1]}
+    pq.write_table(pa.table(rows), tmp_path / "train.parquet")
+    options = {"classes": [1, -1], "val_fraction": 0, "batch_size": 5}
+    batch = everything(module(tmp_path / "train.parquet", tmp_path, **options).train_dataloader())
+    assert batch["label"].tolist() == [(row + 1) % 2 for row in numbers(batch)]
+
+
 def test_true_and_false_are_labels(tmp_path):
     rows = {"image": [numbered_picture(n) for n in range(20)], "known": 10 * [True, False]}
     pq.write_table(pa.table(rows), tmp_path / "train.parquet")

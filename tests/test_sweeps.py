@@ -262,7 +262,7 @@ def test_a_sweep_on_the_server_runs_its_trials_and_marks_the_invalid_one(tmp_pat
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_sweep_on_the_server_that_is_interrupted_leaves_no_trial_behind(
     tmp_path: Path, signum: signal.Signals
 ) -> None:
@@ -271,8 +271,9 @@ def test_a_sweep_on_the_server_that_is_interrupted_leaves_no_trial_behind(
     with WandbSweepServer({"one": {"model.num_filters": 4}}) as server:
         environment = {**os.environ, **server.environment}
         sweep = subprocess.Popen(
-            command, env=environment, cwd=tmp_path, stderr=subprocess.PIPE, text=True
-        )
+            command, env=environment, cwd=tmp_path, stderr=subprocess.PIPE, text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # even under nohup
+        )  # fmt: skip
         last = tmp_path / "runs/pp-digits/sweep-abc/one/checkpoints/last.ckpt"
         while not last.exists() and sweep.poll() is None:
             time.sleep(0.1)
@@ -280,7 +281,8 @@ def test_a_sweep_on_the_server_that_is_interrupted_leaves_no_trial_behind(
         _, said = sweep.communicate(timeout=120)
     assert sweep.returncode == 130, said
     assert "Traceback" not in said
-    assert f"stopped by {signum.name}" in said
+    arrived = signal.SIGTERM if signum == signal.SIGHUP else signum
+    assert f"stopped by {arrived.name}" in said
     written = rows(tmp_path / "runs/pp-digits/sweep-abc/one")
     time.sleep(2)
     assert rows(tmp_path / "runs/pp-digits/sweep-abc/one") == written

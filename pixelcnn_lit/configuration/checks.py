@@ -25,8 +25,10 @@ def check(config: DictConfig, options_type: type) -> None:
         if OmegaConf.is_missing(config, name):
             raise ValueError(f"{name}: must be given")
         _check_value(name, plain(config, name), hint)
+    written = OmegaConf.to_yaml(config, resolve=False)
     for name in map(str, config):
-        if name not in allowed and not isinstance(config[name], DictConfig):
+        is_read = name in allowed or isinstance(config[name], DictConfig)
+        if not is_read and f"${{{name}}}" not in written:
             value = shown(plain(config, name))
             raise ValueError(f"{name}={value}: {unknown(name, '', list(allowed))}")
     for path, node in _targets(config, ""):

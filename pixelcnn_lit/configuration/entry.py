@@ -40,22 +40,23 @@ def run(task: Callable[[DictConfig], object], config_name: str, options_type: ty
     failed: list[int] = []
 
     def checked_task(config: DictConfig) -> object:
-        if not multirun:
-            try:
-                return task(config)
-            except ValueError as error:
-                end_with_error(error)
         try:
-            check(config, options_type)
+            if multirun:
+                check(config, options_type)
             return task(config)
         except ValueError as error:
             print_error(error)
-            failed.append(2)
+            status = 2
         except SystemExit as ended:
-            if ended.code != 1:  # of a signal
+            if isinstance(ended.__context__, KeyboardInterrupt):  # Lightning's end of Ctrl-C
+                raise KeyboardInterrupt from ended
+            if ended.code != 1:
                 raise
-            failed.append(1)
-        return None  # the other jobs may do better
+            status = 1
+        if not multirun:
+            sys.exit(status)
+        failed.append(status)  # the other jobs may do better
+        return None
 
     main = hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=config_name)
     try:

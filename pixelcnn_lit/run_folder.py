@@ -38,23 +38,19 @@ def checkpoint_to_resume(resume: str | None, run_dir: Path) -> Path | None:
         newest, damaged = newest_checkpoint(run_dir)
         for path in damaged:
             say(f"warning: {path} is damaged, going on without it")
-        if newest is not None or resume == "auto":
-            say(
-                f"resuming {newest}"
-                if newest
-                else f"nothing to resume in {run_dir}, starting anew"
-            )
+        if newest is not None:
+            say(f"resuming {newest}")
             return newest
+        if resume == "auto":
+            say(f"nothing to resume in {run_dir}, starting anew")
+            return None
     checkpoint = Path(resume)
     if global_step(checkpoint) is None:
         raise ValueError(
             f"resume={resume}: not a readable checkpoint; null, auto or the path of one"
         )
-    if (
-        not is_requeued()
-        and not is_within(checkpoint, run_dir)
-        and any(run_dir.glob("checkpoints/*.ckpt"))
-    ):
+    own = is_requeued() or is_within(checkpoint, run_dir)
+    if not own and any(run_dir.glob("checkpoints/*.ckpt")):
         raise ValueError(
             f"run_dir={run_dir}: holds a run already, which resume={resume} would overwrite;"
             " name another folder"

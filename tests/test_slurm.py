@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,14 @@ class Cluster:
 
     def state(self, job: str) -> str:
         return self.run("squeue", "--noheader", "--states=all", f"--jobs={job}", "--format=%T")
+
+    def is_anywhere(self, job: str) -> bool:
+        """Whether a node still runs a part of the job; SLURM does not know it of a lost one."""
+        commands = []
+        for process in Path("/proc").glob("[0-9]*/cmdline"):
+            with suppress(FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
+                commands.append(process.read_text())
+        return any(command.startswith(f"slurmstepd: [{job}.") for command in commands)
 
     def warn(self, job: str) -> None:
         """Do what SLURM does two minutes before the time limit."""
@@ -118,6 +127,8 @@ def test_a_two_node_job_survives_its_time_limit_and_the_loss_of_a_node(
     cluster.run("scontrol", "update", "nodename=node2", "state=down", "reason=test")
     cluster.wait_until(lambda: cluster.state(job) == "PENDING", output)
     kept = last_step()
+    # else its daemon, once it reports again, ends what it has of the job: the new start, too
+    cluster.wait_until(lambda: not cluster.is_anywhere(job), output)
     # it returns by itself when its daemon reports again, unless this is faster
     cluster.run("scontrol", "update", "nodename=node2", "state=resume", check=False)
     start_again()

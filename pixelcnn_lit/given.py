@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
+
+from pixelcnn_lit.pictures import read_picture
 
 ALLOWED = "top:N, bottom:N, left:N, right:N, box:TOP:LEFT:HEIGHT:WIDTH, or a file .png or .npy"
 
@@ -64,11 +65,8 @@ def _of_file(file: Path, image_size: tuple[int, int]) -> Tensor:
         if file.suffix == ".npy":
             mask = np.load(file, allow_pickle=False) != 0
         else:
-            with Image.open(file) as picture:
-                if picture.mode[0] in "IF":
-                    raise ValueError(f"pixels of mode {picture.mode}, not bytes")
-                mask = np.asarray(picture.convert("L")) > 127
-    except (OSError, ValueError, UnidentifiedImageError, SyntaxError) as error:
+            mask = read_picture(file, "L") > 127
+    except (OSError, ValueError) as error:
         raise ValueError(f"given={file}: not a readable mask ({error})") from error
     if mask.shape != image_size:
         height, width = image_size

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from einops import rearrange
 from torch import Tensor
@@ -10,6 +12,19 @@ from torch.nn import functional as F
 # What data give and models take: ``image`` uint8 levels (B, C, H, W) and, where there are any,
 # ``label`` int64 (B,) and ``embedding`` float32 (B, D) or (B, D, H, W).
 Batch = dict[str, Tensor]
+
+
+def height_and_width(image_size: Iterable[int]) -> tuple[int, int]:
+    """Both sides of an image, as they are given in options.
+
+    Raises:
+        ValueError: if they are not two whole numbers from 1.
+    """
+    sizes = list(image_size)
+    if len(sizes) != 2 or not all(isinstance(size, int) and size >= 1 for size in sizes):
+        raise ValueError(f"image_size={sizes} must be [height, width], both at least 1")
+    height, width = sizes
+    return height, width
 
 
 def rescale(images: Tensor, num_levels: int) -> Tensor:

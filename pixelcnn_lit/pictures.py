@@ -8,10 +8,10 @@ from typing import Literal
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
-from pixelcnn_lit.data.decoding import ImageDecoder
+from pixelcnn_lit.data.decoding import ImageDecoder, holds_bytes
 from pixelcnn_lit.images import enlarge, image_grid, to_bytes
 
 AnimationFormat = Literal["gif", "webp"]
@@ -50,22 +50,34 @@ def read_pictures(folder: Path, shape: tuple[int, int, int], num_levels: int) ->
         raise ValueError(
             f"images={folder}: no folder with pictures ({', '.join(sorted(suffixes))})"
         )
-    pictures = np.stack([_read_picture(file, shape) for file in files])
+    pictures = np.stack([_of_shape(file, shape) for file in files])
     decoder = ImageDecoder(shape[0], num_levels, shape[1:], quantize=True)
     levels = decoder.to_levels(pictures, lambda: f"images={folder}")
     return torch.from_numpy(levels).movedim(-1, 1).contiguous()
 
 
-def _read_picture(file: Path, shape: tuple[int, int, int]) -> np.ndarray:
-    """One picture, bytes (H, W, C)."""
-    channels, height, width = shape
+def read_picture(file: Path, mode: Literal["L", "RGB"]) -> np.ndarray:
+    """The bytes of a picture file, converted: (H, W) of mode L, (H, W, 3) of RGB.
+
+    Raises:
+        ValueError: if it cannot be read, or has pixels of more than a byte per colour.
+    """
     try:
         with Image.open(file) as picture:
-            if picture.mode[0] in "IF":  # 16 bits and more, which converting would cut at 255
-                raise ValueError(f"images: {file} has pixels of mode {picture.mode}, not bytes")
-            pixels = np.asarray(picture.convert("L" if channels == 1 else "RGB"))
-    except (OSError, UnidentifiedImageError, SyntaxError) as error:  # of a broken chunk
-        raise ValueError(f"images: {file} is no picture that can be read") from error
+            if not holds_bytes(picture):
+                raise ValueError(f"{file} has pixels of mode {picture.mode}, not bytes")
+            return np.asarray(picture.convert(mode))
+    except (OSError, SyntaxError) as error:  # SyntaxError: of a broken chunk
+        raise ValueError(f"{file} is no picture that can be read") from error
+
+
+def _of_shape(file: Path, shape: tuple[int, int, int]) -> np.ndarray:
+    """One picture of ``images``, bytes (H, W, C)."""
+    channels, height, width = shape
+    try:
+        pixels = read_picture(file, "L" if channels == 1 else "RGB")
+    except ValueError as error:
+        raise ValueError(f"images: {error}") from error
     if pixels.shape[:2] != (height, width):
         found = "x".join(map(str, pixels.shape[:2]))
         raise ValueError(f"images: {file} is {found}, the model draws {height}x{width}")

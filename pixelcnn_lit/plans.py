@@ -96,7 +96,9 @@ def interpolation(
     return Plan(num_images, list(conds), num_steps, same_noise=True)
 
 
-def label_numbers(model: AbstractLitModel, labels: list[str | int] | None) -> list[int]:
+def label_numbers(
+    model: AbstractLitModel, labels: list[str | int] | None, option: str = "labels"
+) -> list[int]:
     """Names or numbers of classes as numbers; None for all.
 
     Raises:
@@ -108,7 +110,7 @@ def label_numbers(model: AbstractLitModel, labels: list[str | int] | None) -> li
     if not labels:
         raise ValueError(f"labels=[]: at least one, or null for all {num_classes} classes")
     names = model.class_names
-    return [class_number("labels", label, names, num_classes, "this model") for label in labels]
+    return [class_number(option, label, names, num_classes, "this model") for label in labels]
 
 
 def _plain_cond(
@@ -144,7 +146,7 @@ def _ends(
     if len(ends) != 2:
         raise ValueError(f"interpolate={ends}: two classes, or the numbers of two images")
     if isinstance(model.condition, LabelCondition):
-        numbers = torch.tensor(label_numbers(model, ends))
+        numbers = torch.tensor(label_numbers(model, ends, "interpolate"))
         first, second = F.one_hot(numbers, model.condition.cond_channels).float().split(1)
         return first, second
     if not model.condition.cond_channels:

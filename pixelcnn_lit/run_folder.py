@@ -66,7 +66,7 @@ def is_within(checkpoint: Path, run_dir: Path) -> bool:
 def open_run_dir(run_dir: Path, config: DictConfig) -> None:
     """Creates the folder and writes ``config.yaml``: all options, the command and the version.
 
-    The commands and versions with which the run was begun and resumed before stay above them.
+    The commands and versions of earlier starts stay above them.
 
     Raises:
         ValueError: if the folder cannot be written.

@@ -14,7 +14,7 @@ class RunOptions:
         seed: of the initial weights, the data order and dropout.
         run_dir: where everything of the run is kept.
         resume: null for a new run, "auto" for the newest sound checkpoint in ``run_dir`` if there
-            is one, or the path of a checkpoint.
+            is one, or the path of a checkpoint; a SLURM job that is requeued goes on from its own.
         test: measure the best checkpoint on the test images at the end.
         compile: torch.compile the network.
         matmul_precision: of float32 matrix products on a GPU; "high" is TF32.

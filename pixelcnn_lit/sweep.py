@@ -114,7 +114,8 @@ def read_sweep(name: str) -> Sweep:
 def run_online(sweep: Sweep, count: int | None, overrides: list[str]) -> None:
     """Creates the sweep on W&B's server and works on it until it is done.
 
-    Ctrl-C and SIGTERM are the agent's: it hands them on to the trial, which saves its state.
+    Ctrl-C, SIGTERM and SIGHUP are the agent's: it hands them on to the trial, which saves its
+    state.
 
     Raises:
         ValueError: if nobody is logged in, or the server does not take the sweep.

@@ -76,6 +76,8 @@ def train(config: DictConfig) -> float | None:
         assert content is not None  # checkpoint_to_resume has read it
         check_same_model(checkpoint, content, parts.model.hparams)
         _check_averaging(checkpoint, content, parts.trainer)
+        if not is_within(checkpoint, run_dir):  # a run that is done may be measured again
+            _check_unfinished(checkpoint, content, parts.trainer)
         first_step = cast(int, content["global_step"])
     if options.compile:
         parts.model.network.compile()
@@ -92,13 +94,6 @@ def train(config: DictConfig) -> float | None:
                 cast(dict[str, object], OmegaConf.to_container(config, resolve=True))
             )
         seconds = _fit(parts, checkpoint)
-        trained = parts.trainer.fit_loop.epoch_loop.global_step > first_step
-        if checkpoint is not None and not trained and not is_within(checkpoint, run_dir):
-            raise ValueError(
-                f"resume={options.resume}: at step {first_step} already; trainer.max_epochs="
-                f"{parts.trainer.max_epochs} and trainer.max_steps={parts.trainer.max_steps} leave"
-                " nothing to train"
-            )
         if math.isinf(parts.checkpoints.best):
             every = config.trainer.check_val_every_n_epoch
             say(f"no validation took place (trainer.check_val_every_n_epoch={every})")
@@ -175,11 +170,13 @@ def _build(config: DictConfig, run_dir: Path) -> Parts:
 
 def _build_all(config: DictConfig, group: str) -> list[object]:
     """The parts of a group that are not left out."""
+    parts = []
     for name, node in config[group].items():
         if not isinstance(node, DictConfig | None):
             raise ValueError(f"{group}.{name}={node}: null leaves it out")
-    names = [name for name, node in config[group].items() if node is not None]
-    return [configuration.build(config, f"{group}.{name}") for name in names]
+        if node is not None:
+            parts.append(configuration.build(config, f"{group}.{name}"))
+    return parts
 
 
 def _check_checkpoints(checkpoints: Checkpoints, model: AbstractLitModel, run_dir: Path) -> None:
@@ -204,6 +201,22 @@ def _check_averaging(checkpoint: Path, content: Mapping[str, object], trainer: T
             f"callbacks.average: {checkpoint} is of a run that averages its weights; a resumed run"
             " goes on with it and cannot do without"
         )
+
+
+def _check_unfinished(checkpoint: Path, content: Mapping[str, object], trainer: Trainer) -> None:
+    """Refuse to go on from another run that has trained as long as it was asked for."""
+    loop = cast("dict[str, dict]", content["loops"])["fit_loop"]
+    num_epochs = loop["epoch_progress"]["current"]["ready"]
+    if not loop["epoch_loop.batch_progress"]["is_last_batch"]:
+        num_epochs -= 1
+    for option, done, most in [
+        ("max_epochs", num_epochs, trainer.max_epochs),
+        ("max_steps", content["global_step"], trainer.max_steps),
+    ]:
+        if most is not None and 0 <= most <= done:
+            raise ValueError(
+                f"trainer.{option}={most}: nothing is left to train, {checkpoint} has {done}"
+            )
 
 
 def _check_trainer(trainer: Trainer) -> None:

@@ -103,11 +103,15 @@ def test_an_option_that_is_only_not_set_so_far_is_told_apart_from_a_misspelt_one
     assert message.endswith("not set so far; to set it, write +model.optimizer.betas=[0.9,0.99]")
 
 
-@pytest.mark.parametrize("group", ["data", "model", "trainer", "callbacks", "logger"])
-def test_a_group_that_is_needed_cannot_be_left_out(group: str) -> None:
-    for value in ("null", "false"):
-        message = refusal("debug=null", f"{group}={value}")
-        assert message.startswith(f"{group}={value}: one of them is needed: {choices(group)[0]}")
+@pytest.mark.parametrize(
+    "group", ["data", "model", "trainer", "callbacks", "logger", "debug", "experiment"]
+)
+@pytest.mark.parametrize("value", ["null", "false", "5"])
+def test_what_is_no_word_is_no_choice(group: str, value: str) -> None:
+    message = refusal("seed=1", f"{group}={value}")
+    assert (
+        message == f"{group}={value}: {group} may be {', '.join(choices(group))}, or be left out"
+    )
 
 
 def test_a_misspelt_group_is_refused_with_the_one_that_was_meant() -> None:
@@ -244,8 +248,11 @@ def test_ctrl_c_that_lightning_ends_with_status_1_ends_all_jobs(
 
 def test_an_added_option_at_the_top_that_nothing_reads_is_refused() -> None:
     assert refusal("+max_epochs=7").startswith("max_epochs=7: no such option")
-    config = compose_config("train", [*CPU, "+width=7", "model.num_filters=${width}"])
-    check(config, RunOptions)
+    assert refusal("+width=???").startswith("width=???: no such option")
+    for reader in ("${width}", "${..width}", "${oc.select:width,8}"):
+        config = compose_config("train", [*CPU, "+width=7", f"model.num_filters={reader}"])
+        check(config, RunOptions)
+        assert config.model.num_filters == 7
 
 
 def test_an_option_of_a_part_that_is_left_out_is_refused() -> None:

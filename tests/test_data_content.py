@@ -340,6 +340,16 @@ def test_other_colours_are_converted_when_asked(tmp_path):
     assert torch.equal(image, torch.from_numpy(pixels[..., :3].copy()).permute(2, 0, 1))
 
 
+@pytest.mark.parametrize(("dtype", "mode"), [(np.uint16, "I;16"), (np.float32, "F")])
+def test_pixels_of_more_than_a_byte_are_refused_even_so(tmp_path, dtype, mode):
+    stream = io.BytesIO()
+    Image.fromarray(np.full((4, 4), 1000, dtype)).save(stream, "TIFF")
+    write_parquet(tmp_path / "data" / "test.parquet", [stream.getvalue()])
+    data = module(tmp_path / "data", tmp_path, convert_channels=True)
+    with pytest.raises(ValueError, match=f"^channels=1 does not fit .* a picture of mode {mode}"):
+        everything(data.test_dataloader())
+
+
 GREY, COLOUR = np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3), np.uint8)
 REFUSED = [
     (GREY, {"channels": 3}, r"^channels=3 does not fit .*row \d+, a picture of mode L"),

@@ -31,10 +31,10 @@ def test_every_colour_sees_its_own_earlier_colours_and_all_past_pixels():
     ]
 
 
-@pytest.mark.parametrize("model", ["pixelcnn", "gated", "pp", "autoencoder"])
+@pytest.mark.parametrize("model", ["pixelcnn", "gated", "pp", "autoencoder", "conv_autoencoder"])
 def test_images_have_two_sides(model: str):
     config = compose_config("receptive_field", [f"model={model}", "data.image_size=[20]"])
-    with pytest.raises(ValueError, match=r"image_size=\[20\]: \[height, width\]"):
+    with pytest.raises(ValueError, match=r"image_size=\[20\] must be \[height, width\]"):
         draw(config)
 
 

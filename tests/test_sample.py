@@ -325,6 +325,7 @@ def test_ctrl_c_keeps_the_batches_that_are_finished(draw, monkeypatch, tmp_path)
         (["plain", "given=top:2"], "data: must be given, as checkpoint="),
         (["plain", "given=top:2", "data=mnist"], "data.num_levels=256: the model was trained"),
         (["plain", "interpolate=[0,1]"], "this model is unconditional"),
+        (["labelled", "interpolate=[bea,0]"], "interpolate: 'bea' is no class of this model"),
         (["labelled", "interpolate=[0]"], "two classes, or the numbers of two images"),
         (["code", "interpolate=[0,999]", "data=digits"], "there are only 180 images"),
         (["labelled", "given=top:2", "interpolate=[0,1]"], "not together with given"),
@@ -379,7 +380,7 @@ def test_pictures_of_more_than_a_byte_are_refused(draw, tmp_path):
     asked = ["plain", "given=top:2", f"images={tmp_path / 'deep'}"]
     assert re.search(r"1\.png has pixels of mode I;16, not bytes", refusal(draw, *asked))
     asked = ["plain", f"given={tmp_path / 'deep' / '1.png'}", "data=digits"]
-    assert "not a readable mask (pixels of mode I;16, not bytes)" in refusal(draw, *asked)
+    assert "1.png has pixels of mode I;16, not bytes)" in refusal(draw, *asked)
 
 
 def test_a_folder_that_takes_no_files_is_refused_before_anything_is_drawn(draw, monkeypatch):

@@ -10,9 +10,13 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from lightning.fabric.utilities.types import _PATH
+from picture_files import png
 from tiny_runs import TINY, begin_with, rows, train_with
 
 from pixelcnn_lit.callbacks import AveragedWeights
@@ -86,14 +90,24 @@ def test_a_run_that_goes_on_from_another_has_a_best_checkpoint_and_class_names_o
     assert best > 0.01
     new = torch.load(tmp_path / "new/checkpoints/best.ckpt", weights_only=True)
     assert new["class_names"] == ["0", "1", "2"]
+    pictures = [png(np.full((8, 8), n % 17, np.uint8)) for n in range(200)]
+    nameless = pa.table({"image": pictures, "label": [n % 3 for n in range(200)]})
+    pq.write_table(nameless, tmp_path / "train.parquet")
+    options = [*three, f"data.path={tmp_path / 'train.parquet'}", "trainer.max_epochs=3"]
+    run(tmp_path / "newer", *options, f"resume={tmp_path / 'new/checkpoints/last.ckpt'}")
+    newer = torch.load(tmp_path / "newer/checkpoints/last.ckpt", weights_only=True)
+    assert newer["class_names"] is None
 
 
 def test_going_on_from_another_run_with_nothing_left_to_train_is_refused(
     uninterrupted: Path, tmp_path: Path
 ) -> None:
     last = uninterrupted / "checkpoints" / "last.ckpt"
-    with pytest.raises(ValueError, match=r"at step 15 already; trainer\.max_epochs=3 .* nothing"):
-        run(tmp_path / "run", f"resume={last}")
+    for option, already in [("max_epochs=3", 3), ("max_steps=15", 15)]:
+        says = rf"^trainer\.{option}: nothing is left to train, .*last\.ckpt has {already}$"
+        with pytest.raises(ValueError, match=says):
+            run(tmp_path / "run", f"resume={last}", "trainer.max_epochs=9", f"trainer.{option}")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_requeued_job_goes_on_from_its_own_checkpoints(

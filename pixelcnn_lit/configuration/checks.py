@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 import typing
 from collections.abc import Callable, Iterator
 
@@ -26,11 +27,10 @@ def check(config: DictConfig, options_type: type) -> None:
             raise ValueError(f"{name}: must be given")
         _check_value(name, plain(config, name), hint)
     written = OmegaConf.to_yaml(config, resolve=False)
-    for name in map(str, config):
-        is_read = name in allowed or isinstance(config[name], DictConfig)
-        if not is_read and f"${{{name}}}" not in written:
-            value = shown(plain(config, name))
-            raise ValueError(f"{name}={value}: {unknown(name, '', list(allowed))}")
+    for name, value in _unresolved(config).items():
+        is_read = name in allowed or isinstance(value, dict)
+        if not is_read and not re.search(rf"\$\{{[^}}]*\b{re.escape(name)}\b", written):
+            raise ValueError(f"{name}={shown(value)}: {unknown(name, '', list(allowed))}")
     for path, node in _targets(config, ""):
         _check_node(path, node)
 
@@ -74,6 +74,10 @@ def _check_node(path: str, node: DictConfig) -> None:
         named = parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
         if named and parameter.default is parameter.empty and name not in given:
             raise ValueError(f"{path}.{name}: must be given")
+
+
+def _unresolved(config: DictConfig) -> dict[str, object]:
+    return typing.cast(dict[str, object], OmegaConf.to_container(config, resolve=False))
 
 
 def plain(node: DictConfig, key: str) -> object:

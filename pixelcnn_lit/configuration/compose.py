@@ -7,7 +7,6 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
@@ -69,8 +68,8 @@ def _explain(error: Exception, config_name: str, overrides: list[str]) -> str:
     if "Config group override must be" in message:  # it does not say which
         for override in overrides:
             group, _, value = override.partition("=")
-            if group in _needed_groups(config_name) and value in ("null", "true", "false"):
-                return f"{override}: one of them is needed: {', '.join(_choices(group))}"
+            if (CONF_DIR / group).is_dir() and value not in _choices(group):
+                return f"{override}: {group} may be {', '.join(_choices(group))}, or be left out"
     if found := re.search(r"Could not (?:find|load) '([^']+)/([^'/]+)'", message):
         group, choice = found.groups()
         choices = _choices(group)
@@ -82,13 +81,6 @@ def _explain(error: Exception, config_name: str, overrides: list[str]) -> str:
 def _choices(group: str) -> list[str]:
     """The files of a group."""
     return sorted(path.stem for path in (CONF_DIR / group).glob("*.yaml"))
-
-
-def _needed_groups(config_name: str) -> set[str]:
-    """The groups of which a command takes one if nothing is said."""
-    defaults = yaml.safe_load((CONF_DIR / f"{config_name}.yaml").read_text())["defaults"]
-    groups = [entry for entry in defaults if isinstance(entry, dict)]
-    return {group for entry in groups for group, choice in entry.items() if choice is not None}
 
 
 def _parameters_of(node: DictConfig) -> Mapping[str, inspect.Parameter]:

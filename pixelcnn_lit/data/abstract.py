@@ -13,7 +13,7 @@ from pixelcnn_lit.data.loader import EvaluationLoader, TrainingLoader
 from pixelcnn_lit.data.presentation import Presentation
 from pixelcnn_lit.data.sharding import Shard, evaluation_sizes, training_sizes
 from pixelcnn_lit.data.source import Split
-from pixelcnn_lit.images import Batch
+from pixelcnn_lit.images import Batch, height_and_width
 
 _STAGES: dict[str | None, tuple[Split, ...]] = {
     "fit": ("train", "val"),
@@ -59,8 +59,6 @@ class AbstractImageDataModule(L.LightningDataModule):
         flip: bool,
     ) -> None:
         super().__init__()
-        if len(image_size) != 2 or min(image_size) < 1:
-            raise ValueError(f"image_size={list(image_size)} must be [height, width], both ≥ 1")
         if not 2 <= num_levels <= 256:
             raise ValueError(f"num_levels={num_levels} must lie in 2 … 256")
         if channels < 1:
@@ -75,7 +73,7 @@ class AbstractImageDataModule(L.LightningDataModule):
             raise ValueError(f"binarize={binarize} makes 2 levels, but num_levels={num_levels}")
         self.channels = channels
         self.num_levels = num_levels
-        self.image_size = [int(length) for length in image_size]
+        self.image_size = list(height_and_width(image_size))
         self.num_classes = num_classes
         self.embedding_dim = embedding_dim
         self.batch_size = batch_size

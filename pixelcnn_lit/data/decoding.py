@@ -101,9 +101,7 @@ class ImageDecoder:
         mode = _MODES[self.channels]
         if picture.mode == mode:
             return picture
-        if (picture.mode, mode) in _LOSSLESS or (
-            self.convert_channels and not picture.mode.startswith("I")
-        ):
+        if (picture.mode, mode) in _LOSSLESS or (self.convert_channels and holds_bytes(picture)):
             return picture.convert(mode)
         raise ValueError(
             f"channels={self.channels} does not fit {where()}, a picture of mode {picture.mode} "
@@ -133,6 +131,11 @@ class ImageDecoder:
                 f"{[picture.height, picture.width]}; say resize=scale"
             )
         return picture.crop((left, top, left + width, top + height))
+
+
+def holds_bytes(picture: Image.Image) -> bool:
+    """Whether its pixels are bytes; converting others, of 16 bits and more, cuts them at 255."""
+    return picture.mode[0] not in "IF"
 
 
 def _open_picture(encoded: EncodedImage, where: Callable[[], str]) -> Image.Image:

@@ -90,10 +90,10 @@ class AbstractLitModel(AbstractGenerativeModel):
             self.initialise(data.first_batch())
 
     def on_fit_start(self) -> None:
-        """Take the names of the classes from the data; a checkpoint's, if these have none."""
+        """Take the names of the classes from the data, whatever a checkpoint called them."""
         if isinstance(self.condition, LabelCondition):
             data = self.trainer.datamodule  # type: ignore[attr-defined]
-            self.class_names = getattr(data, "class_names", None) or self.class_names
+            self.class_names = getattr(data, "class_names", None)  # not all data have names
 
     @torch.no_grad()
     def initialise(self, batch: Batch) -> None:

@@ -12,7 +12,7 @@ from lightning import LightningModule
 from torch import Tensor
 
 from pixelcnn_lit import sampling
-from pixelcnn_lit.images import rescale
+from pixelcnn_lit.images import height_and_width, rescale
 from pixelcnn_lit.likelihoods import AbstractLikelihood
 from pixelcnn_lit.networks.base import AbstractNetwork
 from pixelcnn_lit.networks.conditions import AbstractCondition, mix
@@ -45,18 +45,11 @@ class AbstractGenerativeModel(LightningModule, ABC):
         self.network = network
         self.likelihood = likelihood
         self.condition = condition
-        sizes = list(image_size)
-        if len(sizes) != 2:
-            raise ValueError(f"image_size={sizes}: [height, width]")
-        height, width = sizes
-        for size in (height, width):
-            if not isinstance(size, int) or size < 1:
-                raise ValueError(f"image_size={[height, width]}: two whole numbers, at least 1")
         if likelihood.num_levels > MOST_LEVELS:
             raise ValueError(
                 f"num_levels={likelihood.num_levels}: at most {MOST_LEVELS}, images are uint8"
             )
-        self.image_size = (height, width)
+        self.image_size = height_and_width(image_size)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

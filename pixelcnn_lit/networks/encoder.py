@@ -12,6 +12,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
+from pixelcnn_lit.images import height_and_width
 from pixelcnn_lit.networks.base import check_positive
 
 COARSEST_SIDE = 4
@@ -143,7 +144,7 @@ def grid_sizes(image_size: Sequence[int]) -> list[tuple[int, int]]:
     >>> grid_sizes([28, 6])
     [(28, 6), (14, 3), (7, 3), (4, 3)]
     """
-    height, width = image_size
+    height, width = height_and_width(image_size)
     sizes = [(height, width)]
     while max(height, width) > COARSEST_SIDE:
         height, width = (-(-n // 2) if n > COARSEST_SIDE else n for n in (height, width))

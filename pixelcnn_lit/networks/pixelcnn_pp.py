@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pixelcnn_lit.images import height_and_width
 from pixelcnn_lit.layers import ImageConv2d, Walk
 from pixelcnn_lit.layers.activations import ResnetActivation
 from pixelcnn_lit.networks.base import AbstractNetwork, check_positive, check_room
@@ -153,9 +154,7 @@ def check_hierarchies(num_hierarchies: int, image_size: Sequence[int]) -> None:
     Raises:
         ValueError: naming the largest num_hierarchies for images of this size.
     """
-    if len(image_size) != 2:
-        raise ValueError(f"image_size={list(image_size)}: [height, width]")
-    height, width = image_size
+    height, width = height_and_width(image_size)
     most = max(1, (max(height, width) - 1).bit_length())
     if num_hierarchies > most:
         raise ValueError(

@@ -22,10 +22,10 @@ from torch import Tensor
 from pixelcnn_lit import configuration
 from pixelcnn_lit.data.abstract import AbstractImageDataModule
 from pixelcnn_lit.data.source import Split
+from pixelcnn_lit.matching import build_data, evaluation_loader
 from pixelcnn_lit.messages import duration
 from pixelcnn_lit.metrics import BitsPerDim, NatsPerDim
 from pixelcnn_lit.models import AbstractLitModel, load_model
-from pixelcnn_lit.run_data import build_data, evaluation_loader
 from pixelcnn_lit.sample import torch_device
 from pixelcnn_lit.summary import print_summary
 

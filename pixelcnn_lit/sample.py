@@ -32,6 +32,7 @@ from pixelcnn_lit import configuration, plans
 from pixelcnn_lit.data.source import Split
 from pixelcnn_lit.given import read_given
 from pixelcnn_lit.images import Batch, image_grid
+from pixelcnn_lit.matching import build_data, first_examples
 from pixelcnn_lit.messages import duration
 from pixelcnn_lit.models import AbstractLitModel, load_model
 from pixelcnn_lit.output_folder import (
@@ -49,7 +50,6 @@ from pixelcnn_lit.pictures import (
     write_picture,
 )
 from pixelcnn_lit.plans import Plan
-from pixelcnn_lit.run_data import build_data, first_examples
 from pixelcnn_lit.sampling import check_strengths, draw_seeds
 
 READ_WITH = {"num_completions": "given", "steps": "interpolate", "pixels_per_frame": "animation"}

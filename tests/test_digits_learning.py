@@ -11,8 +11,8 @@ from torch import Tensor
 
 from pixelcnn_lit.configuration import build, compose_config
 from pixelcnn_lit.images import Batch
+from pixelcnn_lit.matching import first_examples
 from pixelcnn_lit.models import load_model
-from pixelcnn_lit.run_data import first_examples
 
 NUM_EPOCHS = {"pixelcnn": 10, "gated": 11, "pp": 12, "autoencoder": 16}
 WITHOUT_PICTURES = [

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from pixelcnn_lit.data import HFImageDataModule
+from pixelcnn_lit.matching import check_fits, check_suits
 from pixelcnn_lit.models import LitGatedPixelCNN
-from pixelcnn_lit.run_data import check_fits, check_suits
 
 FACTS = {"channels": 1, "num_levels": 17, "image_size": [8, 8], "num_classes": 10}
 

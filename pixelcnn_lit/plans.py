@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pixelcnn_lit.class_names import class_number
+from pixelcnn_lit.data.class_names import class_number
 from pixelcnn_lit.images import Batch
 from pixelcnn_lit.models import AbstractLitModel, LitPixelCNNAutoencoder
 from pixelcnn_lit.networks.conditions import LabelCondition, mix

@@ -19,7 +19,7 @@ import pytest
 from picture_files import local, numbered_picture, png, rows_of, write_numbered, write_parquet
 
 from pixelcnn_lit.data import memory
-from pixelcnn_lit.data.memory import _Writer
+from pixelcnn_lit.data.decoded_cache import _Writer
 
 NUM_ROWS = 60
 
@@ -261,8 +261,8 @@ def test_an_interrupted_decoding_leaves_nothing_behind(tmp_path, monkeypatch):
 
 def test_decoding_without_a_terminal_tells_in_lines_how_far_it_is(tmp_path, monkeypatch, capsys):
     folder = write_numbered(tmp_path / "data", NUM_ROWS)
-    monkeypatch.setattr("pixelcnn_lit.data.memory._BAR_FROM", NUM_ROWS)
-    monkeypatch.setattr("pixelcnn_lit.data.memory._EVERY", 0.0)
+    monkeypatch.setattr("pixelcnn_lit.data.decoded_cache._BAR_FROM", NUM_ROWS)
+    monkeypatch.setattr("pixelcnn_lit.data.decoded_cache._EVERY", 0.0)
     local(folder, tmp_path / "cache").prepare_data()
     first, *lines = capsys.readouterr().err.splitlines()
     assert first.startswith(f"Decoding {NUM_ROWS} images once")

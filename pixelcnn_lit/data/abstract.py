@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 import lightning as L
 
+from pixelcnn_lit.data.augmentation import Presentation
 from pixelcnn_lit.data.decoding import Binarize
 from pixelcnn_lit.data.examples import AbstractExamples
 from pixelcnn_lit.data.loader import EvaluationLoader, TrainingLoader
-from pixelcnn_lit.data.presentation import Presentation
 from pixelcnn_lit.data.sharding import Shard, evaluation_sizes, training_sizes
 from pixelcnn_lit.data.source import Split
 from pixelcnn_lit.images import Batch, height_and_width

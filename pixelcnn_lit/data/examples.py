@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pixelcnn_lit.data.presentation import Presentation
+from pixelcnn_lit.data.augmentation import Presentation
 from pixelcnn_lit.data.randomness import epoch_order
 from pixelcnn_lit.data.sharding import Shard, evaluation_sizes, training_sizes
 from pixelcnn_lit.images import Batch

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from rich import get_console
 from rich.progress import track
 
-from pixelcnn_lit.class_names import class_number
+from pixelcnn_lit.data.class_names import class_number
 from pixelcnn_lit.data.randomness import uniforms
 from pixelcnn_lit.data.rows import AbstractRows
 

@@ -21,7 +21,7 @@ from rich.progress import track
 from rich.table import Table
 from torch import Tensor
 
-from pixelcnn_lit.data.causal_field import CausalField
+from pixelcnn_lit.data.sets.causal_field import CausalField
 from pixelcnn_lit.images import rescale
 from pixelcnn_lit.metrics import bits_per_dim
 from pixelcnn_lit.models import (

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pixelcnn_lit.data.causal_field import CausalField
+from pixelcnn_lit.data.sets.causal_field import CausalField
 
 BENCHMARK = Path(__file__).parents[1] / "benchmarks" / "causal_field.py"
 

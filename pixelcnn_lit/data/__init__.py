@@ -1,10 +1,10 @@
 """Image data: Hugging Face sets, embedded digits, and fields of known entropy."""
 
 from pixelcnn_lit.data.abstract import AbstractImageDataModule
-from pixelcnn_lit.data.causal_field import CausalField
-from pixelcnn_lit.data.colored_datamodule import ColoredMNISTDataModule
-from pixelcnn_lit.data.field_datamodule import CausalFieldDataModule
 from pixelcnn_lit.data.hf_datamodule import HFImageDataModule
+from pixelcnn_lit.data.sets.causal_field import CausalField
+from pixelcnn_lit.data.sets.colored_datamodule import ColoredMNISTDataModule
+from pixelcnn_lit.data.sets.field_datamodule import CausalFieldDataModule
 
 __all__ = [
     "AbstractImageDataModule",

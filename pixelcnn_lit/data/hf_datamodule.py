@@ -15,12 +15,12 @@ from pixelcnn_lit.data.cache_dir import default_cache_dir
 from pixelcnn_lit.data.columns import Columns, find_columns
 from pixelcnn_lit.data.decoded_cache import cached_examples
 from pixelcnn_lit.data.decoding import Binarize, ImageDecoder, Resize
-from pixelcnn_lit.data.digits import CLASS_NAMES, NUM_LEVELS, digits
 from pixelcnn_lit.data.encoded import EncodedSplit, OnCorrupt
 from pixelcnn_lit.data.examples import AbstractExamples, ArrayExamples
 from pixelcnn_lit.data.retrying import Retries
 from pixelcnn_lit.data.rows import AbstractRows
 from pixelcnn_lit.data.selection import RowFilter, wanted_labels
+from pixelcnn_lit.data.sets.digits import CLASS_NAMES, NUM_LEVELS, digits
 from pixelcnn_lit.data.source import DataFiles, Source, Split, split_name
 from pixelcnn_lit.data.streaming import StreamedExamples
 

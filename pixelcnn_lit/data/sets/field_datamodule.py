@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pixelcnn_lit.data.abstract import AbstractImageDataModule
-from pixelcnn_lit.data.causal_field import CausalField
 from pixelcnn_lit.data.examples import ArrayExamples
+from pixelcnn_lit.data.sets.causal_field import CausalField
 from pixelcnn_lit.data.source import Split
 
 

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from pixelcnn_lit.data.abstract import AbstractImageDataModule
-from pixelcnn_lit.data.colored_mnist import colored_digits
 from pixelcnn_lit.data.examples import ArrayExamples
 from pixelcnn_lit.data.hf_datamodule import HFImageDataModule
+from pixelcnn_lit.data.sets.colored_mnist import colored_digits
 from pixelcnn_lit.data.source import Split
 
 # The backgrounds of a split are its own: the same number must not mean the same crop in another.

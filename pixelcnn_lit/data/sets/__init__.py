@@ -1,0 +1,1 @@
+"""Data sets that need no hub: digits, causal fields, coloured MNIST."""

@@ -30,7 +30,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from pixelcnn_lit.data import HFImageDataModule
-from pixelcnn_lit.data.decoding import ImageDecoder
+from pixelcnn_lit.data.tables.decoding import ImageDecoder
 from pixelcnn_lit.models import LitPixelCNNPP
 
 SIDE, NUM_CLASSES = 28, 345

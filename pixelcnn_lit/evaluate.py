@@ -21,7 +21,7 @@ from torch import Tensor
 
 from pixelcnn_lit import configuration
 from pixelcnn_lit.data.abstract import AbstractImageDataModule
-from pixelcnn_lit.data.source import Split
+from pixelcnn_lit.data.tables.source import Split
 from pixelcnn_lit.matching import build_data, evaluation_loader
 from pixelcnn_lit.messages import duration
 from pixelcnn_lit.metrics import BitsPerDim, NatsPerDim

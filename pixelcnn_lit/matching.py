@@ -14,7 +14,7 @@ from pixelcnn_lit import configuration
 from pixelcnn_lit.data.abstract import AbstractImageDataModule
 from pixelcnn_lit.data.loader import EvaluationLoader
 from pixelcnn_lit.data.sharding import Shard
-from pixelcnn_lit.data.source import Split
+from pixelcnn_lit.data.tables.source import Split
 from pixelcnn_lit.images import Batch
 from pixelcnn_lit.models.base import AbstractLitModel
 from pixelcnn_lit.networks.conditions import LabelCondition

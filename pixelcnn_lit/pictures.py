@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from pixelcnn_lit.data.decoding import ImageDecoder, holds_bytes
+from pixelcnn_lit.data.tables.decoding import ImageDecoder, holds_bytes
 from pixelcnn_lit.images import enlarge, image_grid, to_bytes
 
 AnimationFormat = Literal["gif", "webp"]

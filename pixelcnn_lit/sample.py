@@ -29,7 +29,7 @@ from rich.progress import (
 from torch import Tensor
 
 from pixelcnn_lit import configuration, plans
-from pixelcnn_lit.data.source import Split
+from pixelcnn_lit.data.tables.source import Split
 from pixelcnn_lit.given import read_given
 from pixelcnn_lit.images import Batch, image_grid
 from pixelcnn_lit.matching import build_data, first_examples

@@ -518,7 +518,7 @@ def test_the_trainers_further_calls_open_nothing_twice(numbered, tmp_path, monke
     def refuse(*args):
         raise AssertionError("read again")
 
-    monkeypatch.setattr("pixelcnn_lit.data.rows.ParquetRows.read", refuse)
+    monkeypatch.setattr("pixelcnn_lit.data.tables.rows.ParquetRows.read", refuse)
     monkeypatch.setattr("pixelcnn_lit.data.decoded_cache._opened", refuse)
     for stage in ("fit", "validate", "test"):
         data.prepare_data()

@@ -118,7 +118,7 @@ def test_a_second_start_reads_nothing_but_footers(tmp_path, monkeypatch):
     options = {"classes": [3, 1], "batch_size": 24}
     expected = [row for row in range(NUM_ROWS) if row % 5 in (1, 3)]
     assert rows_of(local(folder, tmp_path / "cache", **options)) == expected
-    monkeypatch.setattr("pixelcnn_lit.data.rows.ParquetRows.read", None)
+    monkeypatch.setattr("pixelcnn_lit.data.tables.rows.ParquetRows.read", None)
     monkeypatch.setattr("hashlib.file_digest", None)
     assert rows_of(local(folder, tmp_path / "cache", **options)) == expected
 
@@ -158,7 +158,7 @@ def test_a_disk_that_is_too_small_is_an_error_before_any_decoding(tmp_path, monk
     folder = write_numbered(tmp_path / "data", NUM_ROWS)
     usage = shutil.disk_usage(tmp_path)._replace(free=10)
     monkeypatch.setattr("shutil.disk_usage", lambda path: usage)
-    monkeypatch.setattr("pixelcnn_lit.data.encoded.EncodedSplit.decode", None)
+    monkeypatch.setattr("pixelcnn_lit.data.tables.encoded.EncodedSplit.decode", None)
     with pytest.raises(ValueError, match=r"^cache_dir=.*960 bytes needed"):
         local(folder, tmp_path / "cache").setup("fit")
     assert cache_folders(tmp_path / "cache") == []
@@ -222,7 +222,7 @@ def test_there_may_be_more_files_than_a_process_may_open(tmp_path, streaming):
 @linux
 def test_too_many_open_files_are_not_called_missing_data(tmp_path, monkeypatch):
     folder = write_numbered(tmp_path / "data", NUM_ROWS, NUM_ROWS)
-    monkeypatch.setattr("pixelcnn_lit.data.rows._MAX_OPEN", NUM_ROWS)
+    monkeypatch.setattr("pixelcnn_lit.data.tables.rows._MAX_OPEN", NUM_ROWS)
     with (
         descriptors(NUM_ROWS // 2),
         pytest.raises(ValueError, match=r"^path=.*: no more files may be opened; .*ulimit") as e,
@@ -233,7 +233,7 @@ def test_too_many_open_files_are_not_called_missing_data(tmp_path, monkeypatch):
 
 
 def test_a_file_that_is_replaced_while_it_is_closed_is_noticed(tmp_path, monkeypatch):
-    monkeypatch.setattr("pixelcnn_lit.data.rows._MAX_OPEN", 1)
+    monkeypatch.setattr("pixelcnn_lit.data.tables.rows._MAX_OPEN", 1)
     folder = write_numbered(tmp_path / "data", NUM_ROWS, 2)
     data = local(folder, tmp_path / "cache", streaming=True)
     data.setup("fit")

@@ -21,8 +21,8 @@ NUM_ROWS = 60
 def serve(tmp_path, monkeypatch):
     """Starts faulty servers on a folder of numbered pictures; clients are impatient."""
     patience = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=0.3)
-    monkeypatch.setattr("pixelcnn_lit.data.remote._TIMEOUT", patience)
-    monkeypatch.setattr("pixelcnn_lit.data.retrying._FIRST_WAIT", 0.01)
+    monkeypatch.setattr("pixelcnn_lit.data.tables.remote._TIMEOUT", patience)
+    monkeypatch.setattr("pixelcnn_lit.data.tables.retrying._FIRST_WAIT", 0.01)
     folder = write_numbered(tmp_path / "served", NUM_ROWS, 6)
     servers = []
 
@@ -99,7 +99,7 @@ def test_a_path_may_be_the_address_of_a_file(serve, tmp_path, streaming):
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts open files")
 def test_few_of_the_files_that_are_fetched_whole_stay_on_disk(serve, tmp_path, monkeypatch):
-    monkeypatch.setattr("pixelcnn_lit.data.rows._MAX_OPEN", 2)
+    monkeypatch.setattr("pixelcnn_lit.data.tables.rows._MAX_OPEN", 2)
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)
     data = remote(serve(ranges=False, fault=lambda number: None), tmp_path)
@@ -142,7 +142,7 @@ def test_rows_of_chosen_classes_are_counted_over_a_faulty_network_once(
     def refuse(self, rows):
         raise AssertionError("counted again")
 
-    monkeypatch.setattr("pixelcnn_lit.data.selection.RowFilter.counts", refuse)
+    monkeypatch.setattr("pixelcnn_lit.data.tables.selection.RowFilter.counts", refuse)
     assert len(remote(server, tmp_path, **options).examples("train")) == 12
 
 

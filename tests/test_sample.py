@@ -18,7 +18,7 @@ from tiny_runs import write_checkpoint
 
 from pixelcnn_lit import configuration
 from pixelcnn_lit.configuration import compose_config
-from pixelcnn_lit.data.decoding import ImageDecoder
+from pixelcnn_lit.data.tables.decoding import ImageDecoder
 from pixelcnn_lit.given import read_given
 from pixelcnn_lit.images import to_bytes
 from pixelcnn_lit.models import (

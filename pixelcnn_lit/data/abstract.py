@@ -8,11 +8,11 @@ from collections.abc import Sequence
 import lightning as L
 
 from pixelcnn_lit.data.augmentation import Presentation
-from pixelcnn_lit.data.decoding import Binarize
 from pixelcnn_lit.data.examples import AbstractExamples
 from pixelcnn_lit.data.loader import EvaluationLoader, TrainingLoader
 from pixelcnn_lit.data.sharding import Shard, evaluation_sizes, training_sizes
-from pixelcnn_lit.data.source import Split
+from pixelcnn_lit.data.tables.decoding import Binarize
+from pixelcnn_lit.data.tables.source import Split
 from pixelcnn_lit.images import Batch, height_and_width
 
 _STAGES: dict[str | None, tuple[Split, ...]] = {

@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pixelcnn_lit.data.decoding import Binarize
 from pixelcnn_lit.data.randomness import uniforms
+from pixelcnn_lit.data.tables.decoding import Binarize
 
 
 @dataclass(frozen=True)

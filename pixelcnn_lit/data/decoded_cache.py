@@ -28,10 +28,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch.utils.data import DataLoader, Dataset
 
-from pixelcnn_lit.data.cache_dir import writing_in
-from pixelcnn_lit.data.encoded import DecodedRows, EncodedSplit, report_skipped
 from pixelcnn_lit.data.examples import ArrayExamples
 from pixelcnn_lit.data.streaming import ignore_requeue_signal
+from pixelcnn_lit.data.tables.cache_dir import writing_in
+from pixelcnn_lit.data.tables.encoded import DecodedRows, EncodedSplit, report_skipped
 from pixelcnn_lit.messages import duration, say
 
 log = logging.getLogger(__name__)

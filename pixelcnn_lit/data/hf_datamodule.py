@@ -11,18 +11,18 @@ import datasets
 import numpy as np
 
 from pixelcnn_lit.data.abstract import AbstractImageDataModule
-from pixelcnn_lit.data.cache_dir import default_cache_dir
-from pixelcnn_lit.data.columns import Columns, find_columns
 from pixelcnn_lit.data.decoded_cache import cached_examples
-from pixelcnn_lit.data.decoding import Binarize, ImageDecoder, Resize
-from pixelcnn_lit.data.encoded import EncodedSplit, OnCorrupt
 from pixelcnn_lit.data.examples import AbstractExamples, ArrayExamples
-from pixelcnn_lit.data.retrying import Retries
-from pixelcnn_lit.data.rows import AbstractRows
-from pixelcnn_lit.data.selection import RowFilter, wanted_labels
 from pixelcnn_lit.data.sets.digits import CLASS_NAMES, NUM_LEVELS, digits
-from pixelcnn_lit.data.source import DataFiles, Source, Split, split_name
 from pixelcnn_lit.data.streaming import StreamedExamples
+from pixelcnn_lit.data.tables.cache_dir import default_cache_dir
+from pixelcnn_lit.data.tables.columns import Columns, find_columns
+from pixelcnn_lit.data.tables.decoding import Binarize, ImageDecoder, Resize
+from pixelcnn_lit.data.tables.encoded import EncodedSplit, OnCorrupt
+from pixelcnn_lit.data.tables.retrying import Retries
+from pixelcnn_lit.data.tables.rows import AbstractRows
+from pixelcnn_lit.data.tables.selection import RowFilter, wanted_labels
+from pixelcnn_lit.data.tables.source import DataFiles, Source, Split, split_name
 
 
 class HFImageDataModule(AbstractImageDataModule):

@@ -23,10 +23,10 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from pixelcnn_lit.data.augmentation import Presentation
-from pixelcnn_lit.data.encoded import DecodedRows, EncodedRows, EncodedSplit, report_skipped
 from pixelcnn_lit.data.examples import AbstractExamples
 from pixelcnn_lit.data.randomness import epoch_order
 from pixelcnn_lit.data.sharding import Shard, evaluation_sizes, training_sizes
+from pixelcnn_lit.data.tables.encoded import DecodedRows, EncodedRows, EncodedSplit, report_skipped
 from pixelcnn_lit.images import Batch
 
 _READ_AHEAD = 1024  # rows that are decoded in order are read so many at a time

@@ -10,7 +10,7 @@ from pixelcnn_lit.data.abstract import AbstractImageDataModule
 from pixelcnn_lit.data.examples import ArrayExamples
 from pixelcnn_lit.data.hf_datamodule import HFImageDataModule
 from pixelcnn_lit.data.sets.colored_mnist import colored_digits
-from pixelcnn_lit.data.source import Split
+from pixelcnn_lit.data.tables.source import Split
 
 # The backgrounds of a split are its own: the same number must not mean the same crop in another.
 _SPLIT_SEEDS: dict[Split, int] = {"train": 0, "val": 1, "test": 2}

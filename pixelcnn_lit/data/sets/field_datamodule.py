@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pixelcnn_lit.data.abstract import AbstractImageDataModule
 from pixelcnn_lit.data.examples import ArrayExamples
 from pixelcnn_lit.data.sets.causal_field import CausalField
-from pixelcnn_lit.data.source import Split
+from pixelcnn_lit.data.tables.source import Split
 
 
 class CausalFieldDataModule(AbstractImageDataModule):

@@ -21,9 +21,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from pixelcnn_lit.data.digests import file_digest
-from pixelcnn_lit.data.remote import ChangedFileError, RemoteFile
-from pixelcnn_lit.data.retrying import Retries, is_remote
+from pixelcnn_lit.data.tables.digests import file_digest
+from pixelcnn_lit.data.tables.remote import ChangedFileError, RemoteFile
+from pixelcnn_lit.data.tables.retrying import Retries, is_remote
 
 _TABLE_BLOCK = 1000  # rows of a table that are read at once
 _MAX_OPEN = 16  # files on disk that a thread keeps open

@@ -17,8 +17,8 @@ from datasets.packaged_modules.parquet.parquet import Parquet
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import httpx
 
-from pixelcnn_lit.data.retrying import Retries, UnreachableError, is_remote
-from pixelcnn_lit.data.rows import AbstractRows, ParquetRows, TableRows
+from pixelcnn_lit.data.tables.retrying import Retries, UnreachableError, is_remote
+from pixelcnn_lit.data.tables.rows import AbstractRows, ParquetRows, TableRows
 from pixelcnn_lit.messages import one_line
 
 log = logging.getLogger(__name__)

@@ -14,11 +14,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pixelcnn_lit.data.columns import Columns
-from pixelcnn_lit.data.decoding import CorruptImageError, EncodedImage, ImageDecoder
-from pixelcnn_lit.data.digests import remembered
-from pixelcnn_lit.data.rows import AbstractRows
-from pixelcnn_lit.data.selection import RowFilter
+from pixelcnn_lit.data.tables.columns import Columns
+from pixelcnn_lit.data.tables.decoding import CorruptImageError, EncodedImage, ImageDecoder
+from pixelcnn_lit.data.tables.digests import remembered
+from pixelcnn_lit.data.tables.rows import AbstractRows
+from pixelcnn_lit.data.tables.selection import RowFilter
 
 log = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from rich.progress import track
 
 from pixelcnn_lit.data.class_names import class_number
 from pixelcnn_lit.data.randomness import uniforms
-from pixelcnn_lit.data.rows import AbstractRows
+from pixelcnn_lit.data.tables.rows import AbstractRows
 
 _MANY_BLOCKS = 200  # from here on counting takes seconds and shows a bar
 _REMOTE_READERS = 16  # a network is mostly waited for

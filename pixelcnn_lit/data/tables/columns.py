@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import datasets
 import pyarrow as pa
 
-from pixelcnn_lit.data.selection import wanted_labels
+from pixelcnn_lit.data.tables.selection import wanted_labels
 
 _LABEL_NAMES = ("label", "labels", "class")
 

@@ -8,7 +8,7 @@ import platform
 from collections.abc import Callable
 from pathlib import Path
 
-from pixelcnn_lit.data.cache_dir import writing_in
+from pixelcnn_lit.data.tables.cache_dir import writing_in
 
 
 def remembered(memory: Path, identity: str, find_out: Callable[[], str]) -> str:

@@ -21,9 +21,9 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from pixelcnn_lit import configuration
+from pixelcnn_lit.drawing.output_folder import make_folder, writing_to
 from pixelcnn_lit.models import AbstractLitModel
 from pixelcnn_lit.networks.base import AbstractNetwork
-from pixelcnn_lit.output_folder import make_folder, writing_to
 
 matplotlib.use("agg")
 

@@ -20,12 +20,12 @@ from torch import Tensor
 from pixelcnn_lit import configuration
 from pixelcnn_lit.callbacks.reconstructions import draw_each
 from pixelcnn_lit.data.abstract import AbstractImageDataModule
+from pixelcnn_lit.drawing.output_folder import make_folder, writing_to
+from pixelcnn_lit.drawing.pictures import write_picture
 from pixelcnn_lit.images import image_grid
 from pixelcnn_lit.matching import check_fits, first_examples
 from pixelcnn_lit.models import LitConvAutoencoder, LitPixelCNNAutoencoder
 from pixelcnn_lit.models.loading import load_one_of
-from pixelcnn_lit.output_folder import make_folder, writing_to
-from pixelcnn_lit.pictures import write_picture
 from pixelcnn_lit.sample import torch_device
 
 

@@ -28,28 +28,29 @@ from rich.progress import (
 )
 from torch import Tensor
 
-from pixelcnn_lit import configuration, plans
+from pixelcnn_lit import configuration
 from pixelcnn_lit.data.tables.source import Split
-from pixelcnn_lit.given import read_given
-from pixelcnn_lit.images import Batch, image_grid
-from pixelcnn_lit.matching import build_data, first_examples
-from pixelcnn_lit.messages import duration
-from pixelcnn_lit.models import AbstractLitModel, load_model
-from pixelcnn_lit.output_folder import (
+from pixelcnn_lit.drawing import plans
+from pixelcnn_lit.drawing.given_mask import read_given
+from pixelcnn_lit.drawing.output_folder import (
     INDIVIDUAL,
     check_no_others,
     make_folder,
     replace_earlier,
     writing_to,
 )
-from pixelcnn_lit.pictures import (
+from pixelcnn_lit.drawing.pictures import (
     AnimationFormat,
     appearing,
     read_pictures,
     write_animation,
     write_picture,
 )
-from pixelcnn_lit.plans import Plan
+from pixelcnn_lit.drawing.plans import Plan
+from pixelcnn_lit.images import Batch, image_grid
+from pixelcnn_lit.matching import build_data, first_examples
+from pixelcnn_lit.messages import duration
+from pixelcnn_lit.models import AbstractLitModel, load_model
 from pixelcnn_lit.sampling import check_strengths, draw_seeds
 
 READ_WITH = {"num_completions": "given", "steps": "interpolate", "pixels_per_frame": "animation"}

@@ -19,7 +19,9 @@ from tiny_runs import write_checkpoint
 from pixelcnn_lit import configuration
 from pixelcnn_lit.configuration import compose_config
 from pixelcnn_lit.data.tables.decoding import ImageDecoder
-from pixelcnn_lit.given import read_given
+from pixelcnn_lit.drawing.given_mask import read_given
+from pixelcnn_lit.drawing.pictures import appearing, read_pictures, write_picture
+from pixelcnn_lit.drawing.plans import label_numbers
 from pixelcnn_lit.images import to_bytes
 from pixelcnn_lit.models import (
     AbstractLitModel,
@@ -29,8 +31,6 @@ from pixelcnn_lit.models import (
     LitPixelCNNPP,
     load_model,
 )
-from pixelcnn_lit.pictures import appearing, read_pictures, write_picture
-from pixelcnn_lit.plans import label_numbers
 from pixelcnn_lit.sample import SampleOptions, sample
 
 DIGITS = {"channels": 1, "num_levels": 17, "image_size": [8, 8]}

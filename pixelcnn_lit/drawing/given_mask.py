@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pixelcnn_lit.pictures import read_picture
+from pixelcnn_lit.drawing.pictures import read_picture
 
 ALLOWED = "top:N, bottom:N, left:N, right:N, box:TOP:LEFT:HEIGHT:WIDTH, or a file .png or .npy"
 

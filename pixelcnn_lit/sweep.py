@@ -28,10 +28,10 @@ from rich.console import Console
 from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
 
 from pixelcnn_lit.configuration import INTERRUPTED, end_with_error
+from pixelcnn_lit.loggers.wandb_mode import logged_in
 from pixelcnn_lit.messages import one_line, say
 from pixelcnn_lit.ranking import ranking, save_plot
 from pixelcnn_lit.trial import Trial, Value, run_trial
-from pixelcnn_lit.wandb_mode import logged_in
 
 SWEEPS_DIR = Path(__file__).resolve().parents[1] / "sweeps"
 _PROJECT = "pixelcnn-lit"

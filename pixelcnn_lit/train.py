@@ -13,7 +13,8 @@ from pixelcnn_lit.run_options import RunOptions
 
 def train(config: DictConfig) -> float | None:
     """Runs pixelcnn_lit.training, which takes seconds to import: mistakes are told before."""
-    from pixelcnn_lit import tracking, training
+    from pixelcnn_lit import training
+from pixelcnn_lit.loggers import wandb_tracker as tracking
 
     try:
         return training.train(config)

@@ -26,15 +26,15 @@ from pixelcnn_lit import configuration
 from pixelcnn_lit.callbacks import Checkpoints, Interrupted, Throughput
 from pixelcnn_lit.checkpoints import check_same_model, read_checkpoint, remove_unfinished
 from pixelcnn_lit.data.abstract import AbstractImageDataModule
+from pixelcnn_lit.loggers.metrics_file import MetricsFile
+from pixelcnn_lit.loggers.wandb_tracker import WandbTracker
 from pixelcnn_lit.matching import check_suits
 from pixelcnn_lit.messages import one_line, say
-from pixelcnn_lit.metrics_file import MetricsFile
 from pixelcnn_lit.models import AbstractLitModel
 from pixelcnn_lit.run_folder import checkpoint_to_resume, is_within, open_run_dir
 from pixelcnn_lit.run_options import RunOptions
 from pixelcnn_lit.slurm import requeue_at_warning, requeue_slurm_job
 from pixelcnn_lit.summary import print_summary, summary_table
-from pixelcnn_lit.tracking import WandbTracker
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pixelcnn_lit.metrics_file import read_metric
+from pixelcnn_lit.loggers.metrics_file import read_metric
 
 State = Literal["finished", "stopped", "invalid", "crashed"]
 Value = int | float | str | bool

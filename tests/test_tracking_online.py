@@ -15,7 +15,7 @@ import wandb
 from tiny_runs import TINY, begin_with, rows
 from wandb_server import Failure, WandbServer
 
-from pixelcnn_lit.tracking import WandbTracker
+from pixelcnn_lit.loggers.wandb_tracker import WandbTracker
 
 OPTIONS = [
     *TINY,

@@ -10,7 +10,7 @@ import matplotlib
 from lightning import Callback, LightningModule, Trainer
 from matplotlib.figure import Figure
 
-from pixelcnn_lit.metrics_file import read_metric
+from pixelcnn_lit.loggers.metrics_file import read_metric
 
 matplotlib.use("agg")
 

@@ -15,8 +15,8 @@ from lightning.pytorch.loggers import Logger
 from torch import Tensor
 from wandb.sdk.wandb_run import Run
 
+from pixelcnn_lit.loggers.wandb_mode import Mode, choose_mode
 from pixelcnn_lit.messages import one_line, say
-from pixelcnn_lit.wandb_mode import Mode, choose_mode
 
 
 class WandbTracker(Logger):

@@ -21,7 +21,6 @@ from lightning.pytorch.plugins.precision import Precision
 from tiny_runs import TINY, train_with
 from torch import nn
 
-from pixelcnn_lit import schedules
 from pixelcnn_lit.callbacks import (
     AveragedWeights,
     Checkpoints,
@@ -37,7 +36,7 @@ from pixelcnn_lit.callbacks.samples import choose_per_class
 from pixelcnn_lit.checkpoints import AtomicCheckpointIO, global_step
 from pixelcnn_lit.data import HFImageDataModule
 from pixelcnn_lit.images import enlarge
-from pixelcnn_lit.models import LitPixelCNNPP
+from pixelcnn_lit.models import LitPixelCNNPP, schedules
 
 OPTIONS = [
     *TINY,

@@ -32,7 +32,7 @@ from pixelcnn_lit.models import (
     LitPixelCNNPP,
 )
 from pixelcnn_lit.networks.weight_norm import initialise
-from pixelcnn_lit.run_folder import code_version
+from pixelcnn_lit.training.folder import code_version
 
 IMAGE_SIZE = (10, 10)
 NUM_LEVELS = 4

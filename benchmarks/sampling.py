@@ -30,9 +30,9 @@ from pixelcnn_lit.models import (
     LitPixelCNNAutoencoder,
     LitPixelCNNPP,
 )
-from pixelcnn_lit.run_folder import code_version
 from pixelcnn_lit.sampling import walk_bytes
 from pixelcnn_lit.sampling.raster import NaiveWalk
+from pixelcnn_lit.training.folder import code_version
 
 SEED = 0
 NUM_NAIVE_PIXELS = 2

@@ -27,7 +27,7 @@ from pixelcnn_lit.messages import duration
 from pixelcnn_lit.metrics import BitsPerDim, NatsPerDim
 from pixelcnn_lit.models import AbstractLitModel, load_model
 from pixelcnn_lit.sample import torch_device
-from pixelcnn_lit.summary import print_summary
+from pixelcnn_lit.training.summary import print_summary
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Trains a model: `python -m pixelcnn_lit.train model=pp data=digits trainer=cpu run_dir=DIR …`.
 
-conf/train.yaml lists what can be set; pixelcnn_lit/training.py is what happens.
+conf/train.yaml lists what can be set; pixelcnn_lit/training/run.py is what happens.
 """
 
 from __future__ import annotations
@@ -8,12 +8,12 @@ from __future__ import annotations
 from omegaconf import DictConfig
 
 from pixelcnn_lit import configuration
-from pixelcnn_lit.run_options import RunOptions
+from pixelcnn_lit.training.options import RunOptions
 
 
 def train(config: DictConfig) -> float | None:
-    """Runs pixelcnn_lit.training, which takes seconds to import: mistakes are told before."""
-    from pixelcnn_lit import training
+    """Runs pixelcnn_lit.training.run, which takes seconds to import: mistakes are told before."""
+    from pixelcnn_lit.training import run as training
 from pixelcnn_lit.loggers import wandb_tracker as tracking
 
     try:

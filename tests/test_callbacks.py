@@ -304,7 +304,7 @@ def test_outside_of_training_a_warning_requeues_the_slurm_job_at_once(tmp_path: 
     scontrol.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/asked\n')
     scontrol.chmod(0o755)
     script = (
-        "import signal, time\nfrom pixelcnn_lit.slurm import requeue_at_warning\n"
+        "import signal, time\nfrom pixelcnn_lit.training.slurm import requeue_at_warning\n"
         "requeue_at_warning()\nsignal.raise_signal(signal.SIGUSR1)\ntime.sleep(290)\n"
     )
     environment = {

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from pixelcnn_lit import configuration
 from pixelcnn_lit.configuration import CONF_DIR, build, check, compose_config
-from pixelcnn_lit.run_options import RunOptions
+from pixelcnn_lit.training.options import RunOptions
 
 CPU = ["trainer=cpu", "run_dir=somewhere"]
 

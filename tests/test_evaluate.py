@@ -15,7 +15,7 @@ from pixelcnn_lit.configuration import compose_config
 from pixelcnn_lit.data import HFImageDataModule
 from pixelcnn_lit.evaluate import EvaluateOptions, evaluate, summary_table
 from pixelcnn_lit.models import LitPixelCNN, load_model
-from pixelcnn_lit.run_folder import open_run_dir
+from pixelcnn_lit.training.folder import open_run_dir
 
 DIGITS = {"channels": 1, "num_levels": 17, "image_size": [8, 8], "num_classes": 10}
 

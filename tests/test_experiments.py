@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 from small_sets import random_images, write_split
 
 from pixelcnn_lit import configuration
-from pixelcnn_lit.run_options import RunOptions
+from pixelcnn_lit.training.options import RunOptions
 
 FOLDER = configuration.CONF_DIR / "experiment"
 EXPERIMENTS = sorted(file.stem for file in FOLDER.glob("*.yaml"))

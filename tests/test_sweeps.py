@@ -20,8 +20,8 @@ from wandb_server import WandbSweepServer
 
 from pixelcnn_lit.configuration import check, compose_config
 from pixelcnn_lit.ranking import plot, ranked, ranking, varied
-from pixelcnn_lit.run_options import RunOptions
 from pixelcnn_lit.sweep import SWEEPS_DIR, load_engine, main, read_sweep
+from pixelcnn_lit.training.options import RunOptions
 from pixelcnn_lit.trial import Trial, run_trial
 
 SWEEPS = sorted(path.stem for path in SWEEPS_DIR.glob("*.yaml"))

@@ -12,7 +12,7 @@ from pathlib import Path
 from lightning import LightningModule, Trainer
 
 from pixelcnn_lit.configuration import compose_config
-from pixelcnn_lit.training import train
+from pixelcnn_lit.training.run import train
 
 TINY = [
     "trainer=cpu",

@@ -31,10 +31,10 @@ from pixelcnn_lit.loggers.wandb_tracker import WandbTracker
 from pixelcnn_lit.matching import check_suits
 from pixelcnn_lit.messages import one_line, say
 from pixelcnn_lit.models import AbstractLitModel
-from pixelcnn_lit.run_folder import checkpoint_to_resume, is_within, open_run_dir
-from pixelcnn_lit.run_options import RunOptions
-from pixelcnn_lit.slurm import requeue_at_warning, requeue_slurm_job
-from pixelcnn_lit.summary import print_summary, summary_table
+from pixelcnn_lit.training.folder import checkpoint_to_resume, is_within, open_run_dir
+from pixelcnn_lit.training.options import RunOptions
+from pixelcnn_lit.training.slurm import requeue_at_warning, requeue_slurm_job
+from pixelcnn_lit.training.summary import print_summary, summary_table
 
 
 @dataclass(frozen=True)

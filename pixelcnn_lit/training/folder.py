@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from pixelcnn_lit.checkpoints import global_step, newest_checkpoint
 from pixelcnn_lit.messages import say
-from pixelcnn_lit.slurm import is_requeued
+from pixelcnn_lit.training.slurm import is_requeued
 
 
 def checkpoint_to_resume(resume: str | None, run_dir: Path) -> Path | None:

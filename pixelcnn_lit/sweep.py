@@ -30,8 +30,8 @@ from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
 from pixelcnn_lit.configuration import INTERRUPTED, end_with_error
 from pixelcnn_lit.loggers.wandb_mode import logged_in
 from pixelcnn_lit.messages import one_line, say
-from pixelcnn_lit.ranking import ranking, save_plot
-from pixelcnn_lit.trial import Trial, Value, run_trial
+from pixelcnn_lit.trials.ranking import ranking, save_plot
+from pixelcnn_lit.trials.trial import Trial, Value, run_trial
 
 SWEEPS_DIR = Path(__file__).resolve().parents[1] / "sweeps"
 _PROJECT = "pixelcnn-lit"

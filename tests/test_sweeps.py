@@ -19,10 +19,10 @@ from tiny_runs import rows
 from wandb_server import WandbSweepServer
 
 from pixelcnn_lit.configuration import check, compose_config
-from pixelcnn_lit.ranking import plot, ranked, ranking, varied
 from pixelcnn_lit.sweep import SWEEPS_DIR, load_engine, main, read_sweep
 from pixelcnn_lit.training.options import RunOptions
-from pixelcnn_lit.trial import Trial, run_trial
+from pixelcnn_lit.trials.ranking import plot, ranked, ranking, varied
+from pixelcnn_lit.trials.trial import Trial, run_trial
 
 SWEEPS = sorted(path.stem for path in SWEEPS_DIR.glob("*.yaml"))
 

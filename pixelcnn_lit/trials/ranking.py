@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from rich.markup import escape
 from rich.table import Table
 
-from pixelcnn_lit.trial import Trial
+from pixelcnn_lit.trials.trial import Trial
 
 matplotlib.use("agg")
 

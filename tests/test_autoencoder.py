@@ -14,12 +14,12 @@ from variants import random_images
 
 from pixelcnn_lit import configuration
 from pixelcnn_lit.callbacks import Reconstructions
+from pixelcnn_lit.commands.reconstruct import reconstruct, three_columns
 from pixelcnn_lit.data import HFImageDataModule
 from pixelcnn_lit.images import rescale
 from pixelcnn_lit.models import LitConvAutoencoder, LitPixelCNN, LitPixelCNNAutoencoder
 from pixelcnn_lit.models.autoencoder import decoder_class
 from pixelcnn_lit.networks.encoder import ConvDecoder, ConvEncoder
-from pixelcnn_lit.reconstruct import reconstruct, three_columns
 
 DECODERS = ("pixelcnn", "gated", "pp")
 TINY = {
@@ -480,7 +480,7 @@ def test_the_training_command_leaves_weights_numbers_curve_and_reconstructions(
         [
             sys.executable,
             "-m",
-            "pixelcnn_lit.train",
+            "pixelcnn_lit.commands.train",
             f"model={variant}",
             f"run_dir={run}",
             *options,

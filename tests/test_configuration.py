@@ -197,7 +197,7 @@ def test_a_mistake_ends_the_command_with_one_line_and_status_2(tmp_path: Path) -
     command = [
         sys.executable,
         "-m",
-        "pixelcnn_lit.train",
+        "pixelcnn_lit.commands.train",
         "trainer=cpu",
         f"run_dir={tmp_path}/run",
     ]
@@ -212,7 +212,7 @@ def test_a_mistake_ends_the_command_with_one_line_and_status_2(tmp_path: Path) -
 @pytest.mark.slow
 def test_a_job_that_fails_leaves_the_others_of_a_multirun(tmp_path: Path) -> None:
     command = [
-        sys.executable, "-m", "pixelcnn_lit.train", "-m", "trainer=cpu", "debug=fast",
+        sys.executable, "-m", "pixelcnn_lit.commands.train", "-m", "trainer=cpu", "debug=fast",
         "model.num_filters=4", "model.num_hierarchies=1,9,2", f"hydra.sweep.dir={tmp_path}/out",
     ]  # fmt: skip
     ended = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)

@@ -1,4 +1,4 @@
-"""What `python -m pixelcnn_lit.evaluate` measures, and how it refuses."""
+"""What `python -m pixelcnn_lit.commands.evaluate` measures, and how it refuses."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import torch
 from tiny_runs import write_checkpoint
 
 from pixelcnn_lit import configuration
+from pixelcnn_lit.commands.evaluate import EvaluateOptions, evaluate, summary_table
 from pixelcnn_lit.configuration import compose_config
 from pixelcnn_lit.data import HFImageDataModule
-from pixelcnn_lit.evaluate import EvaluateOptions, evaluate, summary_table
 from pixelcnn_lit.models import LitPixelCNN, load_model
 from pixelcnn_lit.training.folder import open_run_dir
 

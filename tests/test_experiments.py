@@ -86,7 +86,10 @@ def test_an_experiment_composes_and_every_key_and_type_is_right(name):
 def test_an_experiment_begins_with_its_command_the_published_number_and_ours(name):
     head = [line for line in (FOLDER / f"{name}.yaml").read_text().splitlines() if line[:1] == "#"]
     assert head[0] == "# @package _global_"
-    commands = (f"python -m pixelcnn_lit.train experiment={name}", f"make slurm EXPERIMENT={name}")
+    commands = (
+        f"python -m pixelcnn_lit.commands.train experiment={name}",
+        f"make slurm EXPERIMENT={name}",
+    )
     assert head[1].removeprefix("# ").startswith(commands)
     assert sum(line.startswith(("# Paper:", "# Published:")) for line in head) == 1
     assert sum(line.startswith("# Ours:") for line in head) == 1

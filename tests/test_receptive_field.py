@@ -10,11 +10,11 @@ import torch
 from PIL import Image
 from variants import case_of
 
+from pixelcnn_lit.commands.receptive_field import describe, draw, picture, receptive_field
 from pixelcnn_lit.configuration import compose_config
 from pixelcnn_lit.networks.gated_pixelcnn import GatedPixelCNN
 from pixelcnn_lit.networks.pixelcnn import PixelCNN
 from pixelcnn_lit.networks.pixelcnn_pp import PixelCNNPP
-from pixelcnn_lit.receptive_field import describe, draw, picture, receptive_field
 
 
 def test_plain_pixelcnn_has_a_blind_spot_of_21_pixels():

@@ -1,4 +1,4 @@
-"""What `python -m pixelcnn_lit.sample` draws and writes, and how it refuses."""
+"""What `python -m pixelcnn_lit.commands.sample` draws and writes, and how it refuses."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from PIL import Image
 from tiny_runs import write_checkpoint
 
 from pixelcnn_lit import configuration
+from pixelcnn_lit.commands.sample import SampleOptions, sample
 from pixelcnn_lit.configuration import compose_config
 from pixelcnn_lit.data.tables.decoding import ImageDecoder
 from pixelcnn_lit.drawing.given_mask import read_given
@@ -31,7 +32,6 @@ from pixelcnn_lit.models import (
     LitPixelCNNPP,
     load_model,
 )
-from pixelcnn_lit.sample import SampleOptions, sample
 
 DIGITS = {"channels": 1, "num_levels": 17, "image_size": [8, 8]}
 TINY = {"num_filters": 4, "num_layers": 1, "num_hidden": 4, "first_kernel_size": 3}
@@ -394,7 +394,7 @@ def test_levels_and_pictures_are_kept_when_the_disk_is_full_later(draw, monkeypa
     def full(*arguments: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("pixelcnn_lit.sample.write_animation", full)
+    monkeypatch.setattr("pixelcnn_lit.commands.sample.write_animation", full)
     asked = ["num_images=2", "npy=true", "individual=true", "animation=gif"]
     assert refusal(draw, "plain", *asked) == (
         f"output={tmp_path / 'drawn'}: cannot be written (No space left on device)"
@@ -449,7 +449,12 @@ def test_every_model_is_found_again_by_its_checkpoint(folder: Path, tmp_path: Pa
 
 
 def test_a_mistake_on_the_command_line_is_one_line_and_status_2(folder: Path):
-    command = [sys.executable, "-m", "pixelcnn_lit.sample", f"checkpoint={folder / 'plain.ckpt'}"]
+    command = [
+        sys.executable,
+        "-m",
+        "pixelcnn_lit.commands.sample",
+        f"checkpoint={folder / 'plain.ckpt'}",
+    ]
     ended = subprocess.run([*command, "temperature=-1"], capture_output=True, text=True)
     assert (ended.returncode, ended.stdout) == (2, "")
     assert ended.stderr == "error: temperature=-1: above 0, and finite\n"

@@ -18,8 +18,8 @@ from rich.console import Console
 from tiny_runs import rows
 from wandb_server import WandbSweepServer
 
+from pixelcnn_lit.commands.sweep import SWEEPS_DIR, load_engine, main, read_sweep
 from pixelcnn_lit.configuration import check, compose_config
-from pixelcnn_lit.sweep import SWEEPS_DIR, load_engine, main, read_sweep
 from pixelcnn_lit.training.options import RunOptions
 from pixelcnn_lit.trials.ranking import plot, ranked, ranking, varied
 from pixelcnn_lit.trials.trial import Trial, run_trial
@@ -116,7 +116,7 @@ def sweep_offline(
             run_dir.parent.mkdir(exist_ok=True)
             return trial(number, 1.0 + number % 7, **options)
 
-        monkeypatch.setattr("pixelcnn_lit.sweep.run_trial", run_trial)
+        monkeypatch.setattr("pixelcnn_lit.commands.sweep.run_trial", run_trial)
         command = ["sweep", *arguments.split(), "--offline", "--folder", str(tmp_path / "out")]
         monkeypatch.setattr(sys, "argv", command)
         main()
@@ -133,7 +133,7 @@ def test_a_grid_is_tried_whole_and_others_ten_times_unless_a_count_is_given(
     config = read_sweep("pp_grid").config
     (tmp_path / "pp_grid.yaml").write_text(yaml.safe_dump(config))
     (tmp_path / "random.yaml").write_text(yaml.safe_dump({**config, "method": "random"}))
-    monkeypatch.setattr("pixelcnn_lit.sweep.SWEEPS_DIR", tmp_path)
+    monkeypatch.setattr("pixelcnn_lit.commands.sweep.SWEEPS_DIR", tmp_path)
     for arguments, number, first in [
         ("pp_grid", 27, "runs the whole grid; --count N"),
         ("pp_grid --count 2", 2, "trial 0: "),
@@ -218,7 +218,7 @@ def test_an_offline_sweep_ranks_its_trials_and_tells_invalid_from_crashed(
         "model.num_hierarchies": {"values": [1, 2, 9]},  # 9 halves an 8×8 image too often
     }
     (tmp_path / "sweeps/tiny.yaml").write_text(yaml.safe_dump(config))
-    monkeypatch.setattr("pixelcnn_lit.sweep.SWEEPS_DIR", tmp_path / "sweeps")
+    monkeypatch.setattr("pixelcnn_lit.commands.sweep.SWEEPS_DIR", tmp_path / "sweeps")
     overrides = [
         "trainer=cpu", "trainer.max_epochs=1", "trainer.limit_train_batches=2", "test=false",
         "trainer.limit_val_batches=1", "callbacks.samples=null",
@@ -244,7 +244,7 @@ def test_a_sweep_on_the_server_runs_its_trials_and_marks_the_invalid_one(tmp_pat
         "trainer=cpu", "trainer.max_epochs=1", "trainer.limit_train_batches=2", "test=false",
         "trainer.limit_val_batches=1", "logger.wandb.upload_best=false",
     ]  # fmt: skip
-    command = [sys.executable, "-m", "pixelcnn_lit.sweep", "pp_grid", *overrides]
+    command = [sys.executable, "-m", "pixelcnn_lit.commands.sweep", "pp_grid", *overrides]
     with WandbSweepServer(trials) as server:
         environment = {**os.environ, **server.environment, "PATH": "/usr/bin:/bin"}
         ended = subprocess.run(
@@ -267,7 +267,7 @@ def test_a_sweep_on_the_server_that_is_interrupted_leaves_no_trial_behind(
     tmp_path: Path, signum: signal.Signals
 ) -> None:
     overrides = ["trainer=cpu", "trainer.max_epochs=10000", "logger.wandb.upload_best=false"]
-    command = [sys.executable, "-m", "pixelcnn_lit.sweep", "pp_grid", *overrides]
+    command = [sys.executable, "-m", "pixelcnn_lit.commands.sweep", "pp_grid", *overrides]
     with WandbSweepServer({"one": {"model.num_filters": 4}}) as server:
         environment = {**os.environ, **server.environment}
         sweep = subprocess.Popen(

@@ -12,11 +12,11 @@ import pytest
 import torch
 from tiny_runs import TINY, begin_with, rows, train_with
 
+from pixelcnn_lit.commands.train import train as train_command
 from pixelcnn_lit.configuration import compose_config
 from pixelcnn_lit.loggers.metrics_file import MetricsFile
 from pixelcnn_lit.loggers.wandb_mode import choose_mode
 from pixelcnn_lit.loggers.wandb_tracker import WandbTracker, run_id
-from pixelcnn_lit.train import train as train_command
 
 OPTIONS = [
     *TINY,

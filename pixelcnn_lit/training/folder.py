@@ -71,7 +71,7 @@ def open_run_dir(run_dir: Path, config: DictConfig) -> None:
     Raises:
         ValueError: if the folder cannot be written.
     """
-    command = shlex.join(["python", "-m", "pixelcnn_lit.train", *sys.argv[1:]])
+    command = shlex.join(["python", "-m", "pixelcnn_lit.commands.train", *sys.argv[1:]])
     header = f"# {command}\n# {code_version()}\n"
     try:
         run_dir.mkdir(parents=True, exist_ok=True)

@@ -62,7 +62,7 @@ def run_trial(
     Args:
         number: of the trial.
         options: what the sweep chose; part of ``arguments``.
-        arguments: of `python -m pixelcnn_lit.train`.
+        arguments: of `python -m pixelcnn_lit.commands.train`.
         run_dir: of the run.
         metric: read from the run's metrics.csv.
         should_stop: gets the metric by step so far.
@@ -70,7 +70,13 @@ def run_trial(
     """
     log = run_dir.with_suffix(".log")
     log.parent.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "pixelcnn_lit.train", *arguments, f"run_dir={run_dir}"]
+    command = [
+        sys.executable,
+        "-m",
+        "pixelcnn_lit.commands.train",
+        *arguments,
+        f"run_dir={run_dir}",
+    ]
     environment = {"WANDB_MODE": "offline", **os.environ, "WANDB_RUN_GROUP": group}
     history: dict[int, float] = {}
     stopped = False

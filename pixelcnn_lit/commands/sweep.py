@@ -1,4 +1,4 @@
-"""Many runs that differ in a few options, ranked: `python -m pixelcnn_lit.sweep pp_architecture`.
+"""Many runs that differ in a few options, ranked: `python -m pixelcnn_lit.commands.sweep pp_architecture`.
 
 The files in sweeps/ are W&B's. With its server `wandb`'s own agent runs them; with --offline they
 run here one after the other, on W&B's own engine, which chooses trials and ends bad ones early.
@@ -65,7 +65,9 @@ class Suggestion(Protocol):
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m pixelcnn_lit.sweep", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m pixelcnn_lit.commands.sweep", description=__doc__
+    )
     parser.add_argument("sweep", help="a file in sweeps/, without its ending")
     parser.add_argument("--offline", action="store_true", help="without W&B's server")
     parser.add_argument(

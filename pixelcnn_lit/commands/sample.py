@@ -1,4 +1,4 @@
-"""Draws images: `python -m pixelcnn_lit.sample checkpoint=RUN labels=[bee,cactus] seed=1`.
+"""Draws images: `python -m pixelcnn_lit.commands.sample checkpoint=RUN labels=[bee,cactus] seed=1`.
 
 conf/sample.yaml lists what can be asked for; a plan says what to draw, `draw` draws it batch by
 batch, `write` makes the files of what is finished, also after Ctrl-C.

@@ -1,4 +1,4 @@
-"""Trains a model: `python -m pixelcnn_lit.train model=pp data=digits trainer=cpu run_dir=DIR …`.
+"""Trains a model: `python -m pixelcnn_lit.commands.train model=pp data=digits trainer=cpu run_dir=DIR …`.
 
 conf/train.yaml lists what can be set; pixelcnn_lit/training/run.py is what happens.
 """

@@ -1,4 +1,4 @@
-"""Draws what a pixel sees: `python -m pixelcnn_lit.receptive_field model=gated data=digits`.
+"""Draws what a pixel sees: `python -m pixelcnn_lit.commands.receptive_field model=gated data=digits`.
 
 By gradient, in float64 and with positive weights, so that no path cancels another: a value of the
 image is seen if and only if its gradient is not exactly zero.

@@ -1,4 +1,4 @@
-"""Measures a checkpoint: `python -m pixelcnn_lit.evaluate checkpoint=RUN split=test`.
+"""Measures a checkpoint: `python -m pixelcnn_lit.commands.evaluate checkpoint=RUN split=test`.
 
 Exact bits/dim over a split, in float32 and with the averaged weights that the checkpoint holds.
 """
@@ -20,13 +20,13 @@ from rich.table import Table
 from torch import Tensor
 
 from pixelcnn_lit import configuration
+from pixelcnn_lit.commands.sample import torch_device
 from pixelcnn_lit.data.abstract import AbstractImageDataModule
 from pixelcnn_lit.data.tables.source import Split
 from pixelcnn_lit.matching import build_data, evaluation_loader
 from pixelcnn_lit.messages import duration
 from pixelcnn_lit.metrics import BitsPerDim, NatsPerDim
 from pixelcnn_lit.models import AbstractLitModel, load_model
-from pixelcnn_lit.sample import torch_device
 from pixelcnn_lit.training.summary import print_summary
 
 

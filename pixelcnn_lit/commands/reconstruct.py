@@ -1,6 +1,6 @@
 """Draws what two autoencoders keep of test images, side by side.
 
-`python -m pixelcnn_lit.reconstruct autoencoder=RUN baseline=RUN data=digits output=FILE` makes the
+`python -m pixelcnn_lit.commands.reconstruct autoencoder=RUN baseline=RUN data=digits output=FILE` makes the
 picture of van den Oord et al. (2016b), figure 6. From left to right: the image, its reconstruction
 by an autoencoder trained on the squared error, and several images that the PixelCNN autoencoder
 draws from its code.
@@ -19,6 +19,7 @@ from torch import Tensor
 
 from pixelcnn_lit import configuration
 from pixelcnn_lit.callbacks.reconstructions import draw_each
+from pixelcnn_lit.commands.sample import torch_device
 from pixelcnn_lit.data.abstract import AbstractImageDataModule
 from pixelcnn_lit.drawing.output_folder import make_folder, writing_to
 from pixelcnn_lit.drawing.pictures import write_picture
@@ -26,7 +27,6 @@ from pixelcnn_lit.images import image_grid
 from pixelcnn_lit.matching import check_fits, first_examples
 from pixelcnn_lit.models import LitConvAutoencoder, LitPixelCNNAutoencoder
 from pixelcnn_lit.models.loading import load_one_of
-from pixelcnn_lit.sample import torch_device
 
 
 @dataclass(frozen=True)

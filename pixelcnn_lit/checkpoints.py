@@ -13,6 +13,8 @@ import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.fabric.utilities.types import _PATH
 
+from pixelcnn_lit.messages import OptionError
+
 CHANGEABLE = frozenset({"dropout", "label_dropout", "data_init"})
 """Arguments of a model that a resumed run may change: they change neither weights nor function."""
 
@@ -99,15 +101,15 @@ def check_same_model(
         configured: arguments by name, as the model saves them.
 
     Raises:
-        ValueError: naming the first that differs, and both its values.
+        OptionError: naming the first that differs, and both its values.
     """
     kept = cast("dict[str, object]", content.get("hyper_parameters", {}))
     if kept.keys() != configured.keys():
         only = ", ".join(sorted(map(str, kept.keys() ^ configured.keys()))) or "no arguments"
-        raise ValueError(f"model: {path} is of another kind of model (one of them has {only})")
+        raise OptionError(f"model: {path} is of another kind of model (one of them has {only})")
     for name, value in configured.items():
         if name not in CHANGEABLE and _plain(kept[name]) != _plain(value):
-            raise ValueError(
+            raise OptionError(
                 f"model.{name}={value}: {path} was trained with {kept[name]}; a resumed run goes"
                 " on with the same model"
             )

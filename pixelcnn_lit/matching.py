@@ -6,16 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
 
-import torch
 from lightning import LightningModule
 from omegaconf import DictConfig, OmegaConf
 
 from pixelcnn_lit import configuration
 from pixelcnn_lit.data.abstract import AbstractImageDataModule
-from pixelcnn_lit.data.loader import EvaluationLoader
-from pixelcnn_lit.data.sharding import Shard
-from pixelcnn_lit.data.tables.source import Split
-from pixelcnn_lit.images import Batch
+from pixelcnn_lit.messages import OptionError
 from pixelcnn_lit.models.base import AbstractLitModel
 from pixelcnn_lit.networks.conditions import LabelCondition
 
@@ -26,14 +22,14 @@ def build_data(config: DictConfig, model: AbstractLitModel) -> AbstractImageData
     """The data module of ``config.data``, or of the run in whose folder the checkpoint lies.
 
     Raises:
-        ValueError: if there is none, or its images are not of the model's kind.
+        OptionError: if there is none, or its images are not of the model's kind.
     """
     source = config
     if config.get("data") is None:
         path = Path(config.checkpoint)
         run_dir = path if path.is_dir() else path.parent.parent
         if not (run_dir / "config.yaml").is_file():
-            raise ValueError(
+            raise OptionError(
                 f"data: must be given, as checkpoint={path} lies in no run folder with config.yaml"
             )
         source = cast(DictConfig, OmegaConf.load(run_dir / "config.yaml"))
@@ -48,10 +44,10 @@ def check_fits(
     """Refuse data of another kind than the model was trained on.
 
     Raises:
-        ValueError: naming the fact in which they differ.
+        OptionError: naming the fact in which they differ.
     """
     for name, wanted, found in _misfits(model, data):
-        raise ValueError(f"data.{name}={found}: {name_of_model} was trained with {name}={wanted}")
+        raise OptionError(f"data.{name}={found}: {name_of_model} was trained with {name}={wanted}")
     if isinstance(model, AbstractLitModel) and isinstance(model.condition, LabelCondition):
         _check_class_names(model.class_names, data.class_names)
 
@@ -60,10 +56,10 @@ def check_suits(model: LightningModule, data: AbstractImageDataModule) -> None:
     """Refuse to train a model on data of another kind than it is built for.
 
     Raises:
-        ValueError: naming the fact in which they differ.
+        OptionError: naming the fact in which they differ.
     """
     for name, wanted, found in _misfits(model, data):
-        raise ValueError(f"model.{name}={wanted}: the data have {name}={found}")
+        raise OptionError(f"model.{name}={wanted}: the data have {name}={found}")
 
 
 def _misfits(
@@ -83,33 +79,7 @@ def _check_class_names(trained: list[str] | None, found: list[str] | None) -> No
     """Refuse the right number of classes in another order: their labels mean something else."""
     for label, names in enumerate(zip(trained or [], found or [], strict=False)):
         if names[0] != names[1]:
-            raise ValueError(
+            raise OptionError(
                 f"data: label {label} is {names[1]}, the model was trained with {names[0]};"
                 f" data.classes=[{','.join(trained or [])}]"
             )
-
-
-def evaluation_loader(data: AbstractImageDataModule, split: Split) -> EvaluationLoader:
-    """The examples of a split, each once, in a fixed order and as they are in evaluation.
-
-    Raises:
-        ValueError: if there are none.
-    """
-    loader = data.evaluation_dataloader(split, Shard())  # all of it, whatever RANK says
-    if not isinstance(loader, EvaluationLoader):
-        raise ValueError(f"split={split}: this data set has no {split} images")
-    return loader
-
-
-def first_examples(data: AbstractImageDataModule, split: Split, num_images: int) -> Batch:
-    """The first examples of a split, fewer if it has fewer.
-
-    Raises:
-        ValueError: if there are none.
-    """
-    parts: list[Batch] = []
-    for batch in evaluation_loader(data, split):
-        parts.append(batch)
-        if sum(len(part["image"]) for part in parts) >= num_images:
-            break
-    return {name: torch.cat([part[name] for part in parts])[:num_images] for name in parts[0]}

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
-from lightning.fabric.utilities.rank_zero import rank_zero_only
+
+class OptionError(ValueError):
+    """The user asked for something impossible: which option, what value, what is allowed.
+
+    Commands show it as one line and end with status 2. Every other exception is a fault of ours
+    or of the machine and keeps its traceback.
+    """
 
 
-@rank_zero_only
+def is_first_process() -> bool:
+    """Whether this process speaks for the run: those of one run are numbered by their launcher."""
+    ranks = (os.environ.get(name) for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
+    return next((rank for rank in ranks if rank is not None), "0") == "0"
+
+
 def say(line: str) -> None:
     """One line for the user, from one process, on stderr."""
-    print(line, file=sys.stderr, flush=True)
+    if is_first_process():
+        print(line, file=sys.stderr, flush=True)
 
 
 def one_line(error: BaseException) -> str:

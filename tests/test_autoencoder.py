@@ -120,9 +120,7 @@ def test_log_prob_is_the_decoders_given_the_code_of_the_image(decoder):
 
 @pytest.mark.parametrize("decoder", DECODERS)
 @pytest.mark.parametrize("channels", [1, 3])
-def test_the_likelihood_of_an_image_moves_every_parameter_of_encoder_and_decoder(
-    decoder, channels
-):
+def test_the_likelihood_of_an_image_moves_every_parameter_of_encoder_and_decoder(decoder, channels):
     model = autoencoder(decoder, channels=channels, image_size=(9, 8))
     model.log_prob(random_images(model, 3)).sum().backward()
     idle = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()]
@@ -322,9 +320,7 @@ def test_an_autoencoder_shows_reconstructions_in_the_place_of_samples():
     for variant in ("autoencoder", "conv_autoencoder"):
         config = configuration.compose_config("train", [f"model={variant}"])
         assert config.callbacks.samples is None
-        assert isinstance(
-            configuration.build(config, "callbacks.reconstructions"), Reconstructions
-        )
+        assert isinstance(configuration.build(config, "callbacks.reconstructions"), Reconstructions)
         names = list(config.callbacks)
         assert names.index("reconstructions") < names.index("average")  # it shows the average
     assert configuration.compose_config("train", ["model=pp"]).callbacks.reconstructions is None
@@ -480,7 +476,8 @@ def test_the_training_command_leaves_weights_numbers_curve_and_reconstructions(
         [
             sys.executable,
             "-m",
-            "pixelcnn_lit.commands.train",
+            "pixelcnn_lit",
+            "train",
             f"model={variant}",
             f"run_dir={run}",
             *options,

@@ -311,9 +311,7 @@ def test_outside_of_training_a_warning_requeues_the_slurm_job_at_once(tmp_path: 
         **os.environ, "SLURM_JOB_ID": "7", "SLURM_PROCID": "0",
         "PATH": f"{tmp_path}:{os.environ['PATH']}",
     }  # fmt: skip
-    ended = subprocess.run(
-        [sys.executable, "-c", script], env=environment, check=True, timeout=240
-    )
+    ended = subprocess.run([sys.executable, "-c", script], env=environment, check=True, timeout=240)
     assert ended.returncode == 0
     assert (tmp_path / "asked").read_text() == "requeue 7\n"
 

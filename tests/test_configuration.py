@@ -109,9 +109,7 @@ def test_an_option_that_is_only_not_set_so_far_is_told_apart_from_a_misspelt_one
 @pytest.mark.parametrize("value", ["null", "false", "5"])
 def test_what_is_no_word_is_no_choice(group: str, value: str) -> None:
     message = refusal("seed=1", f"{group}={value}")
-    assert (
-        message == f"{group}={value}: {group} may be {', '.join(choices(group))}, or be left out"
-    )
+    assert message == f"{group}={value}: {group} may be {', '.join(choices(group))}, or be left out"
 
 
 def test_a_misspelt_group_is_refused_with_the_one_that_was_meant() -> None:
@@ -197,7 +195,8 @@ def test_a_mistake_ends_the_command_with_one_line_and_status_2(tmp_path: Path) -
     command = [
         sys.executable,
         "-m",
-        "pixelcnn_lit.commands.train",
+        "pixelcnn_lit",
+        "train",
         "trainer=cpu",
         f"run_dir={tmp_path}/run",
     ]
@@ -212,7 +211,7 @@ def test_a_mistake_ends_the_command_with_one_line_and_status_2(tmp_path: Path) -
 @pytest.mark.slow
 def test_a_job_that_fails_leaves_the_others_of_a_multirun(tmp_path: Path) -> None:
     command = [
-        sys.executable, "-m", "pixelcnn_lit.commands.train", "-m", "trainer=cpu", "debug=fast",
+        sys.executable, "-m", "pixelcnn_lit", "train", "-m", "trainer=cpu", "debug=fast",
         "model.num_filters=4", "model.num_hierarchies=1,9,2", f"hydra.sweep.dir={tmp_path}/out",
     ]  # fmt: skip
     ended = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
@@ -258,6 +257,5 @@ def test_an_added_option_at_the_top_that_nothing_reads_is_refused() -> None:
 def test_an_option_of_a_part_that_is_left_out_is_refused() -> None:
     message = refusal("model=autoencoder", "callbacks.samples.num_rows=1")
     assert (
-        message
-        == "callbacks.samples.num_rows=1: callbacks.samples is null here, it has no options"
+        message == "callbacks.samples.num_rows=1: callbacks.samples is null here, it has no options"
     )

@@ -399,9 +399,7 @@ def mixed_sizes(tmp_path):
 
 def test_a_worker_that_fails_says_so_in_one_line(tmp_path, mode):
     data = module(mixed_sizes(tmp_path), tmp_path, val_fraction=0, **{**mode, "num_workers": 2})
-    with pytest.raises(
-        ValueError, match=r"^image_size=\[4, 4\] does not fit .*\[5, 5\]"
-    ) as caught:
+    with pytest.raises(ValueError, match=r"^image_size=\[4, 4\] does not fit .*\[5, 5\]") as caught:
         list(data.train_dataloader())
     assert "\n" not in str(caught.value)
 
@@ -445,9 +443,7 @@ def test_data_that_cannot_be_had_name_the_ways_out(tmp_path, monkeypatch, path):
 
 
 def test_digits_are_deterministic_and_their_splits_disjoint():
-    data = HFImageDataModule(
-        "digits", channels=1, num_levels=17, image_size=[8, 8], num_classes=10
-    )
+    data = HFImageDataModule("digits", channels=1, num_levels=17, image_size=[8, 8], num_classes=10)
     train, val, test = (data.examples(split) for split in ("train", "val", "test"))
     assert [len(part) for part in (train, val, test)] == [1437, 180, 180]
     images = [everything(loader) for loader in (data.val_dataloader(), data.test_dataloader())]
@@ -530,9 +526,7 @@ def test_the_trainers_further_calls_open_nothing_twice(numbered, tmp_path, monke
 @pytest.mark.parametrize("name", sorted(path.stem for path in (CONF / "data").glob("*.yaml")))
 def test_every_configuration_fits_its_data_module(name):
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose(
-            "train", [f"data={name}", "data.path=somewhere"][: 1 + (name == "folder")]
-        )
+        config = compose("train", [f"data={name}", "data.path=somewhere"][: 1 + (name == "folder")])
     data = instantiate(config.data)
     assert data.channels == config.data.channels
     assert data.num_levels == config.data.num_levels

@@ -81,9 +81,7 @@ def test_training_over_a_faulty_network_sees_every_row_once(serve, tmp_path, num
 
 
 @pytest.mark.parametrize("options", [{"ranges": False}, {"empty_heads": True}])
-def test_a_server_that_sends_whole_files_only_or_hides_their_size_will_do(
-    serve, tmp_path, options
-):
+def test_a_server_that_sends_whole_files_only_or_hides_their_size_will_do(serve, tmp_path, options):
     server = serve(**options)
     data = remote(server, tmp_path)
     seen = chain.from_iterable(numbers(batch) for batch in data.train_dataloader())

@@ -223,9 +223,7 @@ def test_a_set_smaller_than_a_batch_gives_one_batch(sets):
 
 def test_another_order_after_a_resume_is_announced(sets, caplog):
     state = (
-        module(sets, 1, num_workers=0, streaming=True, batch_size=4)
-        .train_dataloader()
-        .state_dict()
+        module(sets, 1, num_workers=0, streaming=True, batch_size=4).train_dataloader().state_dict()
     )
     data = module(sets, 1, num_workers=2, streaming=True, batch_size=4)
     data.train_dataloader().load_state_dict(state)

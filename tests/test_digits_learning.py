@@ -10,8 +10,8 @@ from tiny_runs import rows, train_with
 from torch import Tensor
 
 from pixelcnn_lit.configuration import build, compose_config
+from pixelcnn_lit.data.abstract import first_examples
 from pixelcnn_lit.images import Batch
-from pixelcnn_lit.matching import first_examples
 from pixelcnn_lit.models import load_model
 
 NUM_EPOCHS = {"pixelcnn": 10, "gated": 11, "pp": 12, "autoencoder": 16}

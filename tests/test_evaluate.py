@@ -1,4 +1,4 @@
-"""What `python -m pixelcnn_lit.commands.evaluate` measures, and how it refuses."""
+"""What `python -m pixelcnn_lit evaluate` measures, and how it refuses."""
 
 from __future__ import annotations
 

@@ -87,7 +87,7 @@ def test_an_experiment_begins_with_its_command_the_published_number_and_ours(nam
     head = [line for line in (FOLDER / f"{name}.yaml").read_text().splitlines() if line[:1] == "#"]
     assert head[0] == "# @package _global_"
     commands = (
-        f"python -m pixelcnn_lit.commands.train experiment={name}",
+        f"python -m pixelcnn_lit train experiment={name}",
         f"make slurm EXPERIMENT={name}",
     )
     assert head[1].removeprefix("# ").startswith(commands)

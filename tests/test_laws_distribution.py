@@ -109,9 +109,7 @@ def test_temperature_sharpens_every_pixel_given_those_before_it(case: Case):
     images = every_image(model)
     pixels = pixels_of(model, images, one_cond(case, model, len(images)), temperature)
     exact = pixels.log_prob(images.movedim(1, -1)).sum((1, 2)).exp()
-    samples = model.sample(
-        NUM_SAMPLES, one_cond(case, model, NUM_SAMPLES), temperature=temperature
-    )
+    samples = model.sample(NUM_SAMPLES, one_cond(case, model, NUM_SAMPLES), temperature=temperature)
     assert exact.sum().item() == pytest.approx(1)
     assert_drawn_from(samples, exact, 2)
 

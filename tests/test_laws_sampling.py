@@ -125,9 +125,7 @@ def test_a_greedy_image_is_a_fixed_point_of_teacher_forcing(case: Case):
     x, cond = network_inputs(model, random_images(model, 2), case.cond(model, 2))
     greedy = walk(model.network, model.likelihood, x, Likeliest(), cond=cond)
     with torch.no_grad():
-        forced = model.likelihood(
-            model.network(rescale(greedy, model.likelihood.num_levels), cond)
-        )
+        forced = model.likelihood(model.network(rescale(greedy, model.likelihood.num_levels), cond))
     assert torch.equal(forced.mode.movedim(-1, 1), greedy.long())
     assert torch.equal(walk(model.network, model.likelihood, x, Replay(greedy), cond=cond), greedy)
 

@@ -44,9 +44,7 @@ def test_pixelcnn_pp_of_the_paper_has_53_66_million_parameters():
 def test_arguments_are_spelled_out_and_documented(model: type[AbstractLitModel]):
     parameters = inspect.signature(model).parameters
     assert not [p for p in parameters.values() if p.kind in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
-    assert [
-        name for name in parameters if f"\n        {name}: " not in (model.__doc__ or "")
-    ] == []
+    assert [name for name in parameters if f"\n        {name}: " not in (model.__doc__ or "")] == []
 
 
 class Images(LightningDataModule):
@@ -195,9 +193,7 @@ ASKED_WRONGLY = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"), ASKED_WRONGLY, ids=lambda value: str(value)[:40]
-)
+@pytest.mark.parametrize(("arguments", "message"), ASKED_WRONGLY, ids=lambda value: str(value)[:40])
 def test_a_wrong_request_for_samples_is_refused_in_one_line(
     arguments: dict[str, object], message: str
 ):

@@ -1,4 +1,4 @@
-"""What `python -m pixelcnn_lit.commands.sample` draws and writes, and how it refuses."""
+"""What `python -m pixelcnn_lit sample` draws and writes, and how it refuses."""
 
 from __future__ import annotations
 
@@ -131,9 +131,7 @@ def test_where_classes_are_called_by_numbers_a_number_is_the_name(folder):
 
 
 def test_the_picture_the_array_and_the_single_pictures_show_the_same(draw):
-    output = draw(
-        "labelled", "num_images=6", "individual=true", "npy=true", "labels=bee", "seed=3"
-    )
+    output = draw("labelled", "num_images=6", "individual=true", "npy=true", "labels=bee", "seed=3")
     levels = np.load(output / "samples.npy")
     read = read_pictures(output / "images", (1, 8, 8), 17)
     assert np.array_equal(read.numpy(), levels)
@@ -185,9 +183,7 @@ def test_all_completions_are_one_request_with_the_images_of_several(draw, folder
         assert np.array_equal(levels[:, completion], expected.numpy())
 
 
-def test_ctrl_c_keeps_the_completions_that_are_finished_for_all_images(
-    draw, monkeypatch, pictures
-):
+def test_ctrl_c_keeps_the_completions_that_are_finished_for_all_images(draw, monkeypatch, pictures):
     asked = ["plain", f"images={pictures}", "given=left:2", "num_completions=4", "npy=true"]
     whole = np.load(draw(*asked) / "samples.npy").reshape(4, 4, 1, 8, 8)
     interrupt_after(5, monkeypatch)
@@ -235,9 +231,7 @@ def test_interpolation_begins_and_ends_with_its_classes_and_keeps_the_noise(draw
 
 
 def test_interpolation_between_the_codes_of_two_images(draw):
-    output = draw(
-        "code", "interpolate=[0,4]", "steps=2", "num_images=1", "data=digits", "npy=true"
-    )
+    output = draw("code", "interpolate=[0,4]", "steps=2", "num_images=1", "data=digits", "npy=true")
     assert np.load(output / "samples.npy").shape == (2, 1, 8, 8)
 
 
@@ -452,7 +446,8 @@ def test_a_mistake_on_the_command_line_is_one_line_and_status_2(folder: Path):
     command = [
         sys.executable,
         "-m",
-        "pixelcnn_lit.commands.sample",
+        "pixelcnn_lit",
+        "sample",
         f"checkpoint={folder / 'plain.ckpt'}",
     ]
     ended = subprocess.run([*command, "temperature=-1"], capture_output=True, text=True)

@@ -244,7 +244,7 @@ def test_a_sweep_on_the_server_runs_its_trials_and_marks_the_invalid_one(tmp_pat
         "trainer=cpu", "trainer.max_epochs=1", "trainer.limit_train_batches=2", "test=false",
         "trainer.limit_val_batches=1", "logger.wandb.upload_best=false",
     ]  # fmt: skip
-    command = [sys.executable, "-m", "pixelcnn_lit.commands.sweep", "pp_grid", *overrides]
+    command = [sys.executable, "-m", "pixelcnn_lit", "sweep", "pp_grid", *overrides]
     with WandbSweepServer(trials) as server:
         environment = {**os.environ, **server.environment, "PATH": "/usr/bin:/bin"}
         ended = subprocess.run(
@@ -267,7 +267,7 @@ def test_a_sweep_on_the_server_that_is_interrupted_leaves_no_trial_behind(
     tmp_path: Path, signum: signal.Signals
 ) -> None:
     overrides = ["trainer=cpu", "trainer.max_epochs=10000", "logger.wandb.upload_best=false"]
-    command = [sys.executable, "-m", "pixelcnn_lit.commands.sweep", "pp_grid", *overrides]
+    command = [sys.executable, "-m", "pixelcnn_lit", "sweep", "pp_grid", *overrides]
     with WandbSweepServer({"one": {"model.num_filters": 4}}) as server:
         environment = {**os.environ, **server.environment}
         sweep = subprocess.Popen(

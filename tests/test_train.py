@@ -135,7 +135,7 @@ def test_a_run_that_ends_before_its_first_validation_says_so(
 
 def test_the_configuration_is_kept_resolved_with_its_command_and_version(finished: Path) -> None:
     text = (finished / "config.yaml").read_text()
-    assert text.startswith("# python -m pixelcnn_lit.commands.train")
+    assert text.startswith("# python -m pixelcnn_lit train")
     assert "# pixelcnn-lit 0." in text
     config = yaml.safe_load(text)
     assert config["model"]["num_filters"] == 8

@@ -75,7 +75,7 @@ def poisoned(model, batch, index):
     bad = model.global_step == 13 and model.global_rank == 1
     return whole(model, batch, index) * (math.nan if bad else 1)
 LitPixelCNNPP.training_step = poisoned
-runpy.run_module("pixelcnn_lit.commands.train", run_name="__main__")
+runpy.run_module("pixelcnn_lit", run_name="__main__")
 """
 
 

@@ -349,9 +349,7 @@ def wait_for_checkpoint(process: subprocess.Popen[str], run_dir: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_run_killed_at_a_random_step_goes_on_exactly(
-    uninterrupted: Path, tmp_path: Path
-) -> None:
+def test_a_run_killed_at_a_random_step_goes_on_exactly(uninterrupted: Path, tmp_path: Path) -> None:
     process = begin_with(OPTIONS, tmp_path / "run")
     wait_for_checkpoint(process, tmp_path / "run")
     time.sleep(random.Random().uniform(0, 1))

@@ -37,7 +37,7 @@ def begin_with(
     run_by: Sequence[str] = (),
 ) -> subprocess.Popen[str]:
     """A run in a process of its own, whose errors can be read; ``run_by`` a command, if any."""
-    command = [sys.executable, "-m", "pixelcnn_lit.commands.train", *options, f"run_dir={run_dir}"]
+    command = [sys.executable, "-m", "pixelcnn_lit", "train", *options, f"run_dir={run_dir}"]
     return subprocess.Popen(
         [*run_by, *command, *overrides],
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,

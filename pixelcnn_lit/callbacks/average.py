@@ -8,6 +8,8 @@ from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from pixelcnn_lit.messages import OptionError
+
 
 class AveragedWeights(WeightAveraging):
     """The average weighs step n by ``min(decay, (1 + n) / (10 + n))``.
@@ -23,7 +25,7 @@ class AveragedWeights(WeightAveraging):
 
     def __init__(self, decay: float = 0.9995) -> None:
         if not 0 <= decay < 1:
-            raise ValueError(f"callbacks.average.decay={decay}: must lie in [0, 1)")
+            raise OptionError(f"callbacks.average.decay={decay}: must lie in [0, 1)")
         super().__init__(use_buffers=False, multi_avg_fn=self._average)
         self.decay = decay
 

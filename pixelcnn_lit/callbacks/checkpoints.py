@@ -13,6 +13,7 @@ from lightning.pytorch.utilities.types import STEP_OUTPUT
 from torch import Tensor
 
 from pixelcnn_lit.callbacks.interruption import Interrupted, Interruption
+from pixelcnn_lit.messages import OptionError
 
 
 class Checkpoints(Checkpoint):
@@ -46,11 +47,11 @@ class Checkpoints(Checkpoint):
         every_n_steps: int | None = None,
     ) -> None:
         if every_n_minutes is not None and every_n_minutes <= 0:
-            raise ValueError(
+            raise OptionError(
                 f"callbacks.checkpoints.every_n_minutes={every_n_minutes}: must be above 0 or null"
             )
         if every_n_steps is not None and every_n_steps < 1:
-            raise ValueError(
+            raise OptionError(
                 f"callbacks.checkpoints.every_n_steps={every_n_steps}: must be 1 or more, or null"
             )
         self.folder = Path(folder)

@@ -11,6 +11,7 @@ from lightning import Callback, LightningModule, Trainer
 from matplotlib.figure import Figure
 
 from pixelcnn_lit.loggers.metrics_file import read_metric
+from pixelcnn_lit.messages import OptionError
 
 matplotlib.use("agg")
 
@@ -32,7 +33,7 @@ class LearningCurve(Callback):
         self, every_n_epochs: int = 1, metric: Literal["bits_per_dim", "mse"] = "bits_per_dim"
     ) -> None:
         if every_n_epochs < 1:
-            raise ValueError(f"callbacks.curve.every_n_epochs={every_n_epochs}: must be 1 or more")
+            raise OptionError(f"callbacks.curve.every_n_epochs={every_n_epochs}: must be 1 or more")
         self.every_n_epochs = every_n_epochs
         self.metric = metric
 

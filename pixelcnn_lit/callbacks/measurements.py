@@ -10,6 +10,8 @@ from lightning.pytorch.utilities.types import STEP_OUTPUT
 from torch import Tensor
 from torch.optim import Optimizer
 
+from pixelcnn_lit.messages import OptionError
+
 
 class Throughput(Callback):
     """Logs ``images_per_second`` over all processes, and on a GPU its peak ``gpu_memory_gib``.
@@ -87,4 +89,4 @@ class GradientNorm(Callback):
 
 def _check(every_n_steps: int) -> None:
     if every_n_steps < 1:
-        raise ValueError(f"trainer.log_every_n_steps={every_n_steps}: must be 1 or more")
+        raise OptionError(f"trainer.log_every_n_steps={every_n_steps}: must be 1 or more")

@@ -10,6 +10,8 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.types import STEP_OUTPUT
 from torch import Tensor
 
+from pixelcnn_lit.messages import OptionError
+
 
 class _Seen(NamedTuple):
     step: int
@@ -35,7 +37,7 @@ class NaNGuard(Callback):
 
     def __init__(self, every_n_steps: int = 20) -> None:
         if every_n_steps < 1:
-            raise ValueError(
+            raise OptionError(
                 f"callbacks.nan_guard.every_n_steps={every_n_steps}: must be 1 or more"
             )
         self.every_n_steps = every_n_steps

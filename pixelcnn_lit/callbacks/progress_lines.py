@@ -10,7 +10,7 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.types import STEP_OUTPUT
 from torch import Tensor
 
-from pixelcnn_lit.messages import duration
+from pixelcnn_lit.messages import OptionError, duration
 
 
 class ProgressLines(Callback):
@@ -22,7 +22,7 @@ class ProgressLines(Callback):
 
     def __init__(self, every_n_seconds: float = 30.0) -> None:
         if every_n_seconds < 0:
-            raise ValueError(
+            raise OptionError(
                 f"callbacks.progress_lines.every_n_seconds={every_n_seconds}: must be 0 or more"
             )
         self.every_n_seconds = every_n_seconds

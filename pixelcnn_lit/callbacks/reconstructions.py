@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pixelcnn_lit.callbacks.epoch_pictures import AbstractEpochPictures
 from pixelcnn_lit.images import Batch, image_grid
+from pixelcnn_lit.messages import OptionError
 from pixelcnn_lit.models import LitConvAutoencoder, LitPixelCNNAutoencoder
 
 
@@ -49,11 +50,11 @@ class Reconstructions(AbstractEpochPictures):
             ("every_n_epochs", every_n_epochs, 1),
         ]:
             if value < least:
-                raise ValueError(
+                raise OptionError(
                     f"callbacks.reconstructions.{name}={value}: must be {least} or more"
                 )
         if 2 * num_pairs > num_images:
-            raise ValueError(
+            raise OptionError(
                 f"callbacks.reconstructions.num_pairs={num_pairs}: num_images={num_images} has"
                 f" {num_images // 2} pairs"
             )

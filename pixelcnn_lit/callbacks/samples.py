@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pixelcnn_lit.callbacks.epoch_pictures import AbstractEpochPictures
 from pixelcnn_lit.images import Batch, image_grid
+from pixelcnn_lit.messages import OptionError
 from pixelcnn_lit.models import AbstractLitModel
 
 
@@ -47,7 +48,7 @@ class SampleGrid(AbstractEpochPictures):
             ("every_n_epochs", every_n_epochs),
         ]:
             if value < 1:
-                raise ValueError(f"callbacks.samples.{name}={value}: must be 1 or more")
+                raise OptionError(f"callbacks.samples.{name}={value}: must be 1 or more")
         super().__init__(every_n_epochs)
         self.num_columns = num_columns
         self.num_rows = num_rows

@@ -7,6 +7,8 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
+from pixelcnn_lit.messages import OptionError
+
 
 class StepSeeds(Callback):
     """Seeds torch before every training batch from (seed, number of the batch, rank).
@@ -17,7 +19,7 @@ class StepSeeds(Callback):
 
     def __init__(self, seed: int = 0) -> None:
         if seed < 0:
-            raise ValueError(f"seed={seed}: must be 0 or more")
+            raise OptionError(f"seed={seed}: must be 0 or more")
         self.seed = seed
 
     def on_train_batch_start(

@@ -1,4 +1,4 @@
-"""Measures a checkpoint: `python -m pixelcnn_lit.commands.evaluate checkpoint=RUN split=test`.
+"""Measures a checkpoint: `pixelcnn-lit evaluate checkpoint=RUN split=test`.
 
 Exact bits/dim over a split, in float32 and with the averaged weights that the checkpoint holds.
 """
@@ -20,13 +20,13 @@ from rich.table import Table
 from torch import Tensor
 
 from pixelcnn_lit import configuration
-from pixelcnn_lit.commands.sample import torch_device
-from pixelcnn_lit.data.abstract import AbstractImageDataModule
+from pixelcnn_lit.data.abstract import AbstractImageDataModule, evaluation_loader
 from pixelcnn_lit.data.tables.source import Split
-from pixelcnn_lit.matching import build_data, evaluation_loader
-from pixelcnn_lit.messages import duration
+from pixelcnn_lit.matching import build_data
+from pixelcnn_lit.messages import OptionError, duration
 from pixelcnn_lit.metrics import BitsPerDim, NatsPerDim
 from pixelcnn_lit.models import AbstractLitModel, load_model
+from pixelcnn_lit.models.loading import torch_device
 from pixelcnn_lit.training.summary import print_summary
 
 
@@ -44,11 +44,11 @@ def evaluate(config: DictConfig) -> None:
     """Measures the checkpoint and prints a table; ± is the standard error over the images.
 
     Raises:
-        ValueError: naming the option that cannot be met.
+        OptionError: naming the option that cannot be met.
     """
     options = configuration.read_options(EvaluateOptions, config)
     if options.max_images is not None and options.max_images < 1:
-        raise ValueError(f"max_images={options.max_images}: at least 1, or null for all")
+        raise OptionError(f"max_images={options.max_images}: at least 1, or null for all")
     model = load_model(options.checkpoint).to(torch_device(options.device))
     data = build_data(config, model)
     start = time.perf_counter()
@@ -64,7 +64,7 @@ def log_probs(
     """Nats of every image of a split, batch by batch, float32 (B,) on the CPU.
 
     Raises:
-        ValueError: if the split is empty.
+        OptionError: if the split is empty.
     """
     loader = evaluation_loader(data, split)
     hidden = not get_console().is_terminal
@@ -108,5 +108,6 @@ def summary_table(
     return table
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """The command line."""
     configuration.run(evaluate, "evaluate", EvaluateOptions)

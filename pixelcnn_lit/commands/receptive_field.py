@@ -1,4 +1,4 @@
-"""Draws what a pixel sees: `python -m pixelcnn_lit.commands.receptive_field model=gated data=digits`.
+"""Draws what a pixel sees: `pixelcnn-lit receptive_field model=gated data=digits`.
 
 By gradient, in float64 and with positive weights, so that no path cancels another: a value of the
 image is seen if and only if its gradient is not exactly zero.
@@ -22,6 +22,7 @@ from torch import Tensor
 
 from pixelcnn_lit import configuration
 from pixelcnn_lit.drawing.output_folder import make_folder, writing_to
+from pixelcnn_lit.messages import OptionError
 from pixelcnn_lit.models import AbstractLitModel
 from pixelcnn_lit.networks.base import AbstractNetwork
 
@@ -86,13 +87,13 @@ def receptive_field(
         position: (row, column).
 
     Raises:
-        ValueError: if the position lies outside of the image.
+        OptionError: if the position lies outside of the image.
         RuntimeError: if the network sees what it must not.
     """
     height, width = image_size
     row, column = position
     if not (0 <= row < height and 0 <= column < width):
-        raise ValueError(
+        raise OptionError(
             f"position=[{row}, {column}]: from [0, 0] to [{height - 1}, {width - 1}] in images "
             f"of {height}x{width}"
         )
@@ -193,18 +194,18 @@ def draw(config: DictConfig) -> None:
         config: conf/receptive_field.yaml, composed and checked.
 
     Raises:
-        ValueError: naming the option that cannot be met.
+        OptionError: naming the option that cannot be met.
     """
     options = configuration.read_options(ReceptiveFieldOptions, config)
     if options.position is not None and len(options.position) != 2:
-        raise ValueError(f"position={options.position}: [row, column]")
+        raise OptionError(f"position={options.position}: [row, column]")
     path = Path(options.output)
     if path.suffix not in (".png", ".svg", ".pdf"):
-        raise ValueError(f"output={path}: a file that ends in .png, .svg or .pdf")
+        raise OptionError(f"output={path}: a file that ends in .png, .svg or .pdf")
     make_folder(path.parent, path)
     model = configuration.build(config, "model")
     if not isinstance(model, AbstractLitModel):
-        raise ValueError(f"model: {type(model).__name__} has no order of pixels")
+        raise OptionError(f"model: {type(model).__name__} has no order of pixels")
     height, width = model.image_size
     position = options.position or [height // 2, width // 2]
     field = receptive_field(model.network, model.image_size, position)
@@ -215,5 +216,6 @@ def draw(config: DictConfig) -> None:
     print(options.output)
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """The command line."""
     configuration.run(draw, "receptive_field", ReceptiveFieldOptions)

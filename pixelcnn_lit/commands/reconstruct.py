@@ -1,6 +1,6 @@
 """Draws what two autoencoders keep of test images, side by side.
 
-`python -m pixelcnn_lit.commands.reconstruct autoencoder=RUN baseline=RUN data=digits output=FILE` makes the
+`pixelcnn-lit reconstruct autoencoder=RUN baseline=RUN data=digits output=FILE` makes the
 picture of van den Oord et al. (2016b), figure 6. From left to right: the image, its reconstruction
 by an autoencoder trained on the squared error, and several images that the PixelCNN autoencoder
 draws from its code.
@@ -19,14 +19,14 @@ from torch import Tensor
 
 from pixelcnn_lit import configuration
 from pixelcnn_lit.callbacks.reconstructions import draw_each
-from pixelcnn_lit.commands.sample import torch_device
-from pixelcnn_lit.data.abstract import AbstractImageDataModule
+from pixelcnn_lit.data.abstract import AbstractImageDataModule, first_examples
 from pixelcnn_lit.drawing.output_folder import make_folder, writing_to
 from pixelcnn_lit.drawing.pictures import write_picture
 from pixelcnn_lit.images import image_grid
-from pixelcnn_lit.matching import check_fits, first_examples
+from pixelcnn_lit.matching import check_fits
+from pixelcnn_lit.messages import OptionError
 from pixelcnn_lit.models import LitConvAutoencoder, LitPixelCNNAutoencoder
-from pixelcnn_lit.models.loading import load_one_of
+from pixelcnn_lit.models.loading import load_one_of, torch_device
 
 
 @dataclass(frozen=True)
@@ -56,16 +56,16 @@ def reconstruct(config: DictConfig) -> None:
     """Writes the picture.
 
     Raises:
-        ValueError: naming the option, if one is out of range, a checkpoint is none of its model or
+        OptionError: naming the option, if one is out of range, a checkpoint is none of its model or
             does not fit the data.
     """
     options = configuration.read_options(ReconstructOptions, config)
     for name in ("num_images", "num_draws"):
         if config[name] < 1:
-            raise ValueError(f"{name}={config[name]}: must be 1 or more")
+            raise OptionError(f"{name}={config[name]}: must be 1 or more")
     output = Path(options.output)
     if output.suffix not in (".png", ".jpg", ".webp"):
-        raise ValueError(f"output={output}: a file that ends in .png, .jpg or .webp")
+        raise OptionError(f"output={output}: a file that ends in .png, .jpg or .webp")
     make_folder(output.parent, output)
     autoencoder = load_one_of([LitPixelCNNAutoencoder], options.autoencoder, "autoencoder")
     baseline = load_one_of([LitConvAutoencoder], options.baseline, "baseline")
@@ -111,5 +111,6 @@ def three_columns(
     return image_grid(tiles, num_levels, num_columns=2 + num_draws)
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """The command line."""
     configuration.run(reconstruct, "reconstruct", ReconstructOptions)

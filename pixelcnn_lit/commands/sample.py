@@ -1,4 +1,4 @@
-"""Draws images: `python -m pixelcnn_lit.commands.sample checkpoint=RUN labels=[bee,cactus] seed=1`.
+"""Draws images: `pixelcnn-lit sample checkpoint=RUN labels=[bee,cactus] seed=1`.
 
 conf/sample.yaml lists what can be asked for; a plan says what to draw, `draw` draws it batch by
 batch, `write` makes the files of what is finished, also after Ctrl-C.
@@ -29,6 +29,7 @@ from rich.progress import (
 from torch import Tensor
 
 from pixelcnn_lit import configuration
+from pixelcnn_lit.data.abstract import first_examples
 from pixelcnn_lit.data.tables.source import Split
 from pixelcnn_lit.drawing import plans
 from pixelcnn_lit.drawing.given_mask import read_given
@@ -48,9 +49,10 @@ from pixelcnn_lit.drawing.pictures import (
 )
 from pixelcnn_lit.drawing.plans import Plan
 from pixelcnn_lit.images import Batch, image_grid
-from pixelcnn_lit.matching import build_data, first_examples
-from pixelcnn_lit.messages import duration
+from pixelcnn_lit.matching import build_data
+from pixelcnn_lit.messages import OptionError, duration
 from pixelcnn_lit.models import AbstractLitModel, load_model
+from pixelcnn_lit.models.loading import torch_device
 from pixelcnn_lit.sampling import check_strengths, draw_seeds
 
 READ_WITH = {"num_completions": "given", "steps": "interpolate", "pixels_per_frame": "animation"}
@@ -86,7 +88,7 @@ def sample(config: DictConfig) -> None:
     """Draws what is asked for and writes it.
 
     Raises:
-        ValueError: naming the option that cannot be met, before anything is drawn.
+        OptionError: naming the option that cannot be met, before anything is drawn.
     """
     options = configuration.read_options(SampleOptions, config)
     _check(options, has_data=config.get("data") is not None)
@@ -114,7 +116,7 @@ def make_plan(model: AbstractLitModel, options: SampleOptions, config: DictConfi
     """What the options ask for.
 
     Raises:
-        ValueError: naming the option that does not fit the model, or that it does not read.
+        OptionError: naming the option that does not fit the model, or that it does not read.
     """
     asked: list[int] = []
 
@@ -136,7 +138,7 @@ def _plan(model: AbstractLitModel, options: SampleOptions, examples: plans.Examp
     if options.given is not None:
         given = read_given(options.given, model.image_size)
         if given.all():
-            raise ValueError(f"given={options.given}: keeps every pixel, nothing is left to draw")
+            raise OptionError(f"given={options.given}: keeps every pixel, nothing is left to draw")
         number = options.num_images or 8
         labels = _listed(options.labels)
         num_completions = options.num_completions or 4
@@ -241,31 +243,20 @@ def lay_out(plan: Plan, rounds: list[Tensor]) -> tuple[Tensor, Tensor, int]:
     return tiles, drawn, len(columns)
 
 
-def torch_device(name: Literal["cpu", "gpu"]) -> torch.device:
-    """Where to compute.
-
-    Raises:
-        ValueError: if there is no GPU.
-    """
-    if name == "gpu" and not torch.cuda.is_available():
-        raise ValueError("device=gpu: there is none; device=cpu")
-    return torch.device("cuda" if name == "gpu" else "cpu")
-
-
 def _check(options: SampleOptions, *, has_data: bool) -> None:
     least = {"num_images": 1, "num_completions": 1, "steps": 2, "seed": 0}
     for name, smallest in {**least, "pixels_per_frame": 1, "batch_size": 1}.items():
         value = getattr(options, name)
         if value is not None and value < smallest:
-            raise ValueError(f"{name}={value}: at least {smallest}")
+            raise OptionError(f"{name}={value}: at least {smallest}")
     check_strengths(options.temperature, options.guidance)
     if options.given is not None and options.interpolate is not None:
-        raise ValueError(f"interpolate={options.interpolate}: not together with given")
+        raise OptionError(f"interpolate={options.interpolate}: not together with given")
     if options.interpolate is not None and options.labels is not None:
-        raise ValueError(f"labels={options.labels}: not together with interpolate")
+        raise OptionError(f"labels={options.labels}: not together with interpolate")
     for name, reader in READ_WITH.items():
         if getattr(options, name) is not None and getattr(options, reader) is None:
-            raise ValueError(f"{name}={getattr(options, name)}: only read together with {reader}")
+            raise OptionError(f"{name}={getattr(options, name)}: only read together with {reader}")
     if options.images is not None:
         _check_folder(options, options.images, has_data=has_data)
 
@@ -274,9 +265,9 @@ def _check_folder(options: SampleOptions, images: str, *, has_data: bool) -> Non
     """Refuse what is not read because a folder is, and to write where is read."""
     if options.split is not None or has_data:
         name = "data" if has_data else f"split={options.split}"
-        raise ValueError(f"{name}: not together with images={images}, which is read instead")
+        raise OptionError(f"{name}: not together with images={images}, which is read instead")
     if Path(images).resolve() == (Path(options.output) / INDIVIDUAL).resolve():
-        raise ValueError(f"output={options.output}: images={images} lies there; name another")
+        raise OptionError(f"output={options.output}: images={images} lies there; name another")
 
 
 def _check_no_source(options: SampleOptions, *, has_data: bool) -> None:
@@ -285,7 +276,7 @@ def _check_no_source(options: SampleOptions, *, has_data: bool) -> None:
     for name, value in named.items():
         if value is not None:
             told = name if name == "data" else f"{name}={value}"
-            raise ValueError(f"{told}: not read, as what is drawn needs no images")
+            raise OptionError(f"{told}: not read, as what is drawn needs no images")
 
 
 def _listed(value: list[str | int] | str | int | None) -> list[str | int] | None:
@@ -302,5 +293,6 @@ def _progress(total: int) -> Iterator[Callable[[int], None]]:
         yield lambda number: progress.advance(task, number)
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """The command line."""
     configuration.run(sample, "sample", SampleOptions)

@@ -1,4 +1,4 @@
-"""Many runs that differ in a few options, ranked: `python -m pixelcnn_lit.commands.sweep pp_architecture`.
+"""Many runs that differ in a few options, ranked: `pixelcnn-lit sweep pp_architecture`.
 
 The files in sweeps/ are W&B's. With its server `wandb`'s own agent runs them; with --offline they
 run here one after the other, on W&B's own engine, which chooses trials and ends bad ones early.
@@ -29,11 +29,11 @@ from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
 
 from pixelcnn_lit.configuration import INTERRUPTED, end_with_error
 from pixelcnn_lit.loggers.wandb_mode import logged_in
-from pixelcnn_lit.messages import one_line, say
+from pixelcnn_lit.messages import OptionError, one_line, say
 from pixelcnn_lit.trials.ranking import ranking, save_plot
 from pixelcnn_lit.trials.trial import Trial, Value, run_trial
 
-SWEEPS_DIR = Path(__file__).resolve().parents[1] / "sweeps"
+SWEEPS_DIR = Path(__file__).resolve().parents[2] / "sweeps"
 _PROJECT = "pixelcnn-lit"
 _COUNT = 10  # trials of an offline sweep without end
 
@@ -65,9 +65,7 @@ class Suggestion(Protocol):
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m pixelcnn_lit.commands.sweep", description=__doc__
-    )
+    parser = argparse.ArgumentParser(prog="pixelcnn-lit sweep", description=__doc__)
     parser.add_argument("sweep", help="a file in sweeps/, without its ending")
     parser.add_argument("--offline", action="store_true", help="without W&B's server")
     parser.add_argument(
@@ -78,16 +76,16 @@ def main() -> None:
     )
     parser.add_argument("--folder", type=Path, help="where offline runs go")
     parser.add_argument("overrides", nargs="*", help="options of every run: trainer.max_epochs=5")
-    arguments = parser.parse_intermixed_args()
+    arguments = parser.parse_intermixed_args(sys.argv[2:])
     try:
         sweep = read_sweep(arguments.sweep)
         if arguments.count is not None and arguments.count < 1:
-            raise ValueError(f"--count={arguments.count} (COUNT): must be 1 or more")
+            raise OptionError(f"--count={arguments.count} (COUNT): must be 1 or more")
         if arguments.offline:
             when = f"{datetime.now():%Y-%m-%d_%H-%M-%S-%f}"
             folder = arguments.folder or Path("runs") / f"sweep-{sweep.name}" / when
             if folder.exists() and any(folder.iterdir()):
-                raise ValueError(f"--folder={folder}: holds something already; name another")
+                raise OptionError(f"--folder={folder}: holds something already; name another")
             count = arguments.count or _usual_count(sweep)
             with _sigterm_like_ctrl_c():
                 trials, complete = run_offline(sweep, count, folder, arguments.overrides)
@@ -103,12 +101,12 @@ def read_sweep(name: str) -> Sweep:
     """Reads sweeps/``name``.yaml.
 
     Raises:
-        ValueError: if there is none.
+        OptionError: if there is none.
     """
     path = SWEEPS_DIR / f"{name}.yaml"
     if not path.exists():
         known = ", ".join(sorted(path.stem for path in SWEEPS_DIR.glob("*.yaml")))
-        raise ValueError(f"SWEEP={name}: no such sweep; there are {known}")
+        raise OptionError(f"SWEEP={name}: no such sweep; there are {known}")
     config = yaml.safe_load(path.read_text())
     return Sweep(name, config, config["metric"]["name"])
 
@@ -120,15 +118,15 @@ def run_online(sweep: Sweep, count: int | None, overrides: list[str]) -> None:
     state.
 
     Raises:
-        ValueError: if nobody is logged in, or the server does not take the sweep.
+        OptionError: if nobody is logged in, or the server does not take the sweep.
     """
     if not logged_in():
-        raise ValueError("W&B: not logged in; `wandb login`, or OFFLINE=1 for a sweep without it")
+        raise OptionError("W&B: not logged in; `wandb login`, or OFFLINE=1 for a sweep without it")
     command = [*sweep.config["command"], *overrides]  # type: ignore[misc]
     try:
         sweep_id = wandb.sweep({**sweep.config, "command": command}, project=_PROJECT)
     except wandb.Error as error:
-        raise ValueError(
+        raise OptionError(
             f"W&B: the sweep cannot be created ({one_line(error)}); OFFLINE=1 works without it"
         ) from error
     limit = ["--count", str(count)] if count else []
@@ -160,11 +158,11 @@ def run_offline(
         The trials that came to an end, and whether these are all: Ctrl-C ends the running one.
 
     Raises:
-        ValueError: if W&B's engine is not installed, or does not accept the file.
+        OptionError: if W&B's engine is not installed, or does not accept the file.
     """
     engine = load_engine()
     if violations := engine.schema_violations_from_proposed_config(sweep.config):
-        raise ValueError(f"sweeps/{sweep.name}.yaml: {'; '.join(violations)}")
+        raise OptionError(f"sweeps/{sweep.name}.yaml: {'; '.join(violations)}")
     trials: list[Trial] = []
     suggestions: list[Suggestion] = []
     try:
@@ -223,11 +221,11 @@ def load_engine() -> ModuleType:
     """W&B's own sweep engine.
 
     Raises:
-        ValueError: if it is not installed.
+        OptionError: if it is not installed.
     """
     found = importlib.util.find_spec("sweeps")
     if found is None or found.origin is None:  # without a file it is only a folder of that name
-        raise ValueError(
+        raise OptionError(
             "W&B's sweep engine is not installed; `make sweep OFFLINE=1` does it, or"
             " pip install --no-deps -r sweeps/requirements.txt"
         )
@@ -295,7 +293,3 @@ def _sigterm_like_ctrl_c() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,4 +1,4 @@
-"""Trains a model: `python -m pixelcnn_lit.commands.train model=pp data=digits trainer=cpu run_dir=DIR …`.
+"""Trains a model: `pixelcnn-lit train model=pp data=digits trainer=cpu run_dir=DIR …`.
 
 conf/train.yaml lists what can be set; pixelcnn_lit/training/run.py is what happens.
 """
@@ -12,16 +12,17 @@ from pixelcnn_lit.training.options import RunOptions
 
 
 def train(config: DictConfig) -> float | None:
-    """Runs pixelcnn_lit.training.run, which takes seconds to import: mistakes are told before."""
-    from pixelcnn_lit.training import run as training
-from pixelcnn_lit.loggers import wandb_tracker as tracking
+    """Runs pixelcnn_lit.training, which takes seconds to import: mistakes are told before."""
+    from pixelcnn_lit.loggers import wandb_tracker
+    from pixelcnn_lit.training import run
 
     try:
-        return training.train(config)
+        return run.train(config)
     except ValueError as error:
-        tracking.report_invalid_trial(str(error))
+        wandb_tracker.report_invalid_trial(str(error))
         raise
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """The command line."""
     configuration.run(train, "train", RunOptions)

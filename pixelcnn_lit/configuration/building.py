@@ -10,6 +10,7 @@ from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 
 from pixelcnn_lit.configuration.checks import plain
+from pixelcnn_lit.messages import OptionError
 
 Options = TypeVar("Options")
 
@@ -24,7 +25,7 @@ def build(config: DictConfig, path: str) -> object:
     """Builds the node ``path`` of the configuration.
 
     Raises:
-        ValueError: what the constructor found wrong, in one line that begins with ``path``.
+        OptionError: what the constructor found wrong, in one line that begins with ``path``.
     """
     try:
         return hydra.utils.instantiate(OmegaConf.select(config, path), _convert_="all")
@@ -32,7 +33,7 @@ def build(config: DictConfig, path: str) -> object:
         cause = error.__cause__
         if isinstance(cause, ValueError | OSError):
             message = str(cause)
-            raise ValueError(
+            raise OptionError(
                 message if message.startswith(path) else f"{path}: {message}"
             ) from error
         raise

@@ -13,24 +13,25 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 
 from pixelcnn_lit.configuration.wording import describe, shown, unknown
+from pixelcnn_lit.messages import OptionError
 
 
 def check(config: DictConfig, options_type: type) -> None:
     """Compares the top with ``options_type``, every ``_target_`` with what it is built from.
 
     Raises:
-        ValueError: one line that names the option, its value and what is allowed.
+        OptionError: one line that names the option, its value and what is allowed.
     """
     allowed = typing.get_type_hints(options_type)
     for name, hint in allowed.items():
         if OmegaConf.is_missing(config, name):
-            raise ValueError(f"{name}: must be given")
+            raise OptionError(f"{name}: must be given")
         _check_value(name, plain(config, name), hint)
     written = OmegaConf.to_yaml(config, resolve=False)
     for name, value in _unresolved(config).items():
         is_read = name in allowed or isinstance(value, dict)
         if not is_read and not re.search(rf"\$\{{[^}}]*\b{re.escape(name)}\b", written):
-            raise ValueError(f"{name}={shown(value)}: {unknown(name, '', list(allowed))}")
+            raise OptionError(f"{name}={shown(value)}: {unknown(name, '', list(allowed))}")
     for path, node in _targets(config, ""):
         _check_node(path, node)
 
@@ -51,7 +52,7 @@ def _check_node(path: str, node: DictConfig) -> None:
     try:
         target = get_object(node["_target_"])
     except (ImportError, ValueError) as error:
-        raise ValueError(
+        raise OptionError(
             f"{path}._target_={node['_target_']}: cannot be imported ({error})"
         ) from error
     parameters = inspect.signature(target).parameters
@@ -60,10 +61,10 @@ def _check_node(path: str, node: DictConfig) -> None:
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     for key in given:
         if OmegaConf.is_missing(node, key):
-            raise ValueError(f"{path}.{key}: must be given")
+            raise OptionError(f"{path}.{key}: must be given")
         value = plain(node, key)
         if key not in parameters and not takes_any:
-            raise ValueError(
+            raise OptionError(
                 f"{path}.{key}={shown(value)}: {unknown(key, path, list(parameters))}"
             )
         if key in hints:
@@ -73,7 +74,7 @@ def _check_node(path: str, node: DictConfig) -> None:
     for name, parameter in parameters.items():
         named = parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
         if named and parameter.default is parameter.empty and name not in given:
-            raise ValueError(f"{path}.{name}: must be given")
+            raise OptionError(f"{path}.{name}: must be given")
 
 
 def _unresolved(config: DictConfig) -> dict[str, object]:
@@ -106,7 +107,7 @@ def _check_value(path: str, value: object, hint: object) -> None:
         # strict JSON: true is no integer, "3" no number, but [3, 3] may be a tuple
         adapter.validate_json(json.dumps(value), strict=True)
     except ValidationError as error:
-        raise ValueError(f"{path}={shown(value)}: must be {describe(hint)}") from error
+        raise OptionError(f"{path}={shown(value)}: must be {describe(hint)}") from error
 
 
 def _contains_target(value: object) -> bool:

@@ -17,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from pixelcnn_lit.configuration.resolvers import register_resolvers
 from pixelcnn_lit.configuration.wording import suggest, unknown
+from pixelcnn_lit.messages import OptionError
 
 CONF_DIR = Path(__file__).resolve().parents[2] / "conf"
 
@@ -25,10 +26,10 @@ def compose_config(config_name: str, overrides: list[str]) -> DictConfig:
     """Composes conf/``config_name``.yaml with ``overrides`` as the command line would.
 
     Raises:
-        ValueError: one line that names the option, its value and what is allowed.
+        OptionError: one line that names the option, its value and what is allowed.
     """
     if not CONF_DIR.is_dir():
-        raise ValueError(
+        raise OptionError(
             f"{CONF_DIR}: not there; the commands work from a checkout (pip install -e .)"
         )
     _check_groups(overrides)
@@ -36,14 +37,14 @@ def compose_config(config_name: str, overrides: list[str]) -> DictConfig:
     try:
         return _compose(config_name, overrides)
     except (HydraException, OmegaConfBaseException, ValueError) as error:
-        raise ValueError(_explain(error, config_name, overrides)) from error
+        raise OptionError(_explain(error, config_name, overrides)) from error
 
 
 def _check_groups(overrides: list[str]) -> None:
     """A recipe would win over a size without a word."""
     chosen = dict(o.split("=", 1) for o in overrides if "=" in o)
     if "size" in chosen and chosen.get("experiment", "null") != "null":
-        raise ValueError(
+        raise OptionError(
             f"size={chosen['size']}: experiment={chosen['experiment']} sets every size; leave one"
             " of them out, or override single options (model.num_filters=32)"
         )

@@ -30,6 +30,8 @@ def run(task: Callable[[DictConfig], object], config_name: str, options_type: ty
         options_type: dataclass of the options at the top of that file.
     """
     register_resolvers()
+    command_line = sys.argv
+    sys.argv = [command_line[0], *command_line[2:]]  # Hydra knows nothing of our commands
     multirun = {"-m", "--multirun"} & set(sys.argv)
     try:
         if not any(argument.startswith("-") for argument in sys.argv[1:]):
@@ -40,6 +42,7 @@ def run(task: Callable[[DictConfig], object], config_name: str, options_type: ty
     failed: list[int] = []
 
     def checked_task(config: DictConfig) -> object:
+        sys.argv = command_line  # which Lightning repeats for the other processes
         try:
             if multirun:
                 check(config, options_type)

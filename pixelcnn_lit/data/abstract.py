@@ -6,6 +6,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 
 import lightning as L
+import torch
 
 from pixelcnn_lit.data.augmentation import Presentation
 from pixelcnn_lit.data.examples import AbstractExamples
@@ -14,6 +15,7 @@ from pixelcnn_lit.data.sharding import Shard, evaluation_sizes, training_sizes
 from pixelcnn_lit.data.tables.decoding import Binarize
 from pixelcnn_lit.data.tables.source import Split
 from pixelcnn_lit.images import Batch, height_and_width
+from pixelcnn_lit.messages import OptionError
 
 _STAGES: dict[str | None, tuple[Split, ...]] = {
     "fit": ("train", "val"),
@@ -42,7 +44,7 @@ class AbstractImageDataModule(L.LightningDataModule):
         flip: mirror half of the training images.
 
     Raises:
-        ValueError: for a value out of range.
+        OptionError: for a value out of range.
     """
 
     def __init__(
@@ -60,17 +62,17 @@ class AbstractImageDataModule(L.LightningDataModule):
     ) -> None:
         super().__init__()
         if not 2 <= num_levels <= 256:
-            raise ValueError(f"num_levels={num_levels} must lie in 2 … 256")
+            raise OptionError(f"num_levels={num_levels} must lie in 2 … 256")
         if channels < 1:
-            raise ValueError(f"channels={channels} must be at least 1")
+            raise OptionError(f"channels={channels} must be at least 1")
         if batch_size < 1:
-            raise ValueError(f"batch_size={batch_size} must be at least 1")
+            raise OptionError(f"batch_size={batch_size} must be at least 1")
         if seed < 0:
-            raise ValueError(f"seed={seed} must not be negative")
+            raise OptionError(f"seed={seed} must not be negative")
         if binarize not in (None, "static", "dynamic"):
-            raise ValueError(f"binarize={binarize} must be static, dynamic or null")
+            raise OptionError(f"binarize={binarize} must be static, dynamic or null")
         if binarize is not None and num_levels != 2:
-            raise ValueError(f"binarize={binarize} makes 2 levels, but num_levels={num_levels}")
+            raise OptionError(f"binarize={binarize} makes 2 levels, but num_levels={num_levels}")
         self.channels = channels
         self.num_levels = num_levels
         self.image_size = list(height_and_width(image_size))
@@ -165,7 +167,7 @@ class AbstractImageDataModule(L.LightningDataModule):
     def _required(self, split: Split) -> AbstractExamples:
         examples = self.examples(split)
         if examples is None:
-            raise ValueError(f"this data set has no {split} examples; see splits and classes")
+            raise OptionError(f"this data set has no {split} examples; see splits and classes")
         return examples
 
     def examples(self, split: Split) -> AbstractExamples | None:
@@ -176,3 +178,29 @@ class AbstractImageDataModule(L.LightningDataModule):
 
     def _shard(self) -> Shard:
         return Shard.current(self.trainer)
+
+
+def evaluation_loader(data: AbstractImageDataModule, split: Split) -> EvaluationLoader:
+    """The examples of a split, each once, in a fixed order and as they are in evaluation.
+
+    Raises:
+        OptionError: if there are none.
+    """
+    loader = data.evaluation_dataloader(split, Shard())  # all of it, whatever RANK says
+    if not isinstance(loader, EvaluationLoader):
+        raise OptionError(f"split={split}: this data set has no {split} images")
+    return loader
+
+
+def first_examples(data: AbstractImageDataModule, split: Split, num_images: int) -> Batch:
+    """The first examples of a split, fewer if it has fewer.
+
+    Raises:
+        OptionError: if there are none.
+    """
+    parts: list[Batch] = []
+    for batch in evaluation_loader(data, split):
+        parts.append(batch)
+        if sum(len(part["image"]) for part in parts) >= num_images:
+            break
+    return {name: torch.cat([part[name] for part in parts])[:num_images] for name in parts[0]}

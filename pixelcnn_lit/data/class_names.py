@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from difflib import get_close_matches
 
+from pixelcnn_lit.messages import OptionError
+
 _MOST_LISTED = 20
 
 
@@ -24,21 +26,21 @@ def class_number(
         owner: what has the classes, for messages: "this model".
 
     Raises:
-        ValueError: naming the option, for a class that is not there, with the nearest names.
+        OptionError: naming the option, for a class that is not there, with the nearest names.
     """
     if isinstance(name, int):
         if names and all(known.isdecimal() for known in names):
             values = [int(known) for known in names]
             if name in values:
                 return values.index(name)
-            raise ValueError(f"{option}: {name} is no class of {owner}; it has {_listed(names)}")
+            raise OptionError(f"{option}: {name} is no class of {owner}; it has {_listed(names)}")
         if num_classes is not None and not 0 <= name < num_classes:
-            raise ValueError(
+            raise OptionError(
                 f"{option}: {name} is no class number; allowed are 0 … {num_classes - 1}"
             )
         return name
     if not names:
-        raise ValueError(
+        raise OptionError(
             f"{option}: {name!r} is a name, but {owner} has numbers only"
             + ("" if num_classes is None else f", 0 … {num_classes - 1}")
         )
@@ -50,7 +52,7 @@ def class_number(
     near = get_close_matches(name.lower(), sorted(set(lowered)), n=3, cutoff=0.5)
     meant = [known for match in near for known in names if known.lower() == match]
     allowed = f"did you mean {' or '.join(meant)}?" if meant else f"it has {_listed(names)}"
-    raise ValueError(f"{option}: {name!r} is no class of {owner}; {allowed}")
+    raise OptionError(f"{option}: {name!r} is no class of {owner}; {allowed}")
 
 
 def _listed(names: Sequence[str]) -> str:

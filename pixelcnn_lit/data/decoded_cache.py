@@ -32,7 +32,7 @@ from pixelcnn_lit.data.examples import ArrayExamples
 from pixelcnn_lit.data.streaming import ignore_requeue_signal
 from pixelcnn_lit.data.tables.cache_dir import writing_in
 from pixelcnn_lit.data.tables.encoded import DecodedRows, EncodedSplit, report_skipped
-from pixelcnn_lit.messages import duration, say
+from pixelcnn_lit.messages import OptionError, duration, say
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ def cached_examples(split: EncodedSplit, folder: Path, num_workers: int) -> Arra
         The arrays, or None if the split holds no rows.
 
     Raises:
-        ValueError: if ``folder`` has no room for it or cannot be written.
+        OptionError: if ``folder`` has no room for it or cannot be written.
     """
     with writing_in(folder):
         return _found(split, folder, num_workers)
@@ -112,16 +112,14 @@ def _opened(cache: Path) -> ArrayExamples | None:
         log.warning("Decoding again: cache %s is damaged (%s)", cache, error)
         return None
     labels, embeddings = arrays.get("labels"), arrays.get("embeddings")
-    return ArrayExamples(
-        arrays["images"], None if labels is None else np.array(labels), embeddings
-    )
+    return ArrayExamples(arrays["images"], None if labels is None else np.array(labels), embeddings)
 
 
 def _mapped(cache: Path, name: str, shape: list[int]) -> NDArray:
     file = cache / f"{name}.bin"
     expected = int(np.prod(shape)) * _DTYPES[name].itemsize
     if file.stat().st_size != expected:
-        raise ValueError(f"{file.name} has {file.stat().st_size} bytes instead of {expected}")
+        raise OptionError(f"{file.name} has {file.stat().st_size} bytes instead of {expected}")
     if expected == 0:  # nothing to map
         return np.zeros(shape, _DTYPES[name])
     return np.memmap(file, _DTYPES[name], mode="r", shape=tuple(shape))
@@ -220,7 +218,7 @@ def _locked(file: Path) -> Iterator[None]:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX)
         except OSError as error:
-            raise ValueError(
+            raise OptionError(
                 f"cache_dir={file.parent} is on a file system without locks ({error})"
             ) from error
         yield

@@ -23,6 +23,7 @@ from pixelcnn_lit.data.tables.retrying import Retries
 from pixelcnn_lit.data.tables.rows import AbstractRows
 from pixelcnn_lit.data.tables.selection import RowFilter, wanted_labels
 from pixelcnn_lit.data.tables.source import DataFiles, Source, Split, split_name
+from pixelcnn_lit.messages import OptionError
 
 
 class HFImageDataModule(AbstractImageDataModule):
@@ -72,7 +73,7 @@ class HFImageDataModule(AbstractImageDataModule):
         cache_dir: folder of decoded caches; None for ``$XDG_CACHE_HOME/pixelcnn_lit``.
 
     Raises:
-        ValueError: for a value out of range, here; for what the data contradict, in
+        OptionError: for a value out of range, here; for what the data contradict, in
             ``prepare_data`` or ``setup``. One line that names option, value and what is allowed.
     """
 
@@ -131,16 +132,16 @@ class HFImageDataModule(AbstractImageDataModule):
         _check_at_least("num_retries", num_retries, 0)
         _check_at_least("max_examples", 1 if max_examples is None else max_examples, 1)
         if min(val_fraction, test_fraction) < 0 or val_fraction + test_fraction >= 1:
-            raise ValueError(
+            raise OptionError(
                 f"val_fraction={val_fraction} and test_fraction={test_fraction} must not be "
                 "negative and must leave something to train on"
             )
         if unknown := set(splits or {}) - set(get_args(Split)):
-            raise ValueError(
+            raise OptionError(
                 f"splits.{min(unknown)}: must be one of splits.{', splits.'.join(get_args(Split))}"
             )
         if (embedding_key is None) != (embedding_dim is None):
-            raise ValueError(
+            raise OptionError(
                 f"embedding_key={embedding_key} and embedding_dim={embedding_dim} go together"
             )
         self.path = path
@@ -161,9 +162,7 @@ class HFImageDataModule(AbstractImageDataModule):
         self._test_fraction = test_fraction
         self._on_corrupt: OnCorrupt = on_corrupt
         self._num_workers = num_workers
-        self._cache_dir = (
-            default_cache_dir() if cache_dir is None else Path(cache_dir).expanduser()
-        )
+        self._cache_dir = default_cache_dir() if cache_dir is None else Path(cache_dir).expanduser()
 
     @property
     def class_names(self) -> list[str] | None:
@@ -246,13 +245,13 @@ class HFImageDataModule(AbstractImageDataModule):
 
     def _open_digits(self, split: Split) -> ArrayExamples:
         if self.channels != 1 or self.image_size != [8, 8]:
-            raise ValueError(
+            raise OptionError(
                 f"channels={self.channels} and image_size={self.image_size} do not fit "
                 "path=digits: it has channels=1 and image_size=[8, 8]"
             )
         classes = _digit_classes(self._classes)
         if self.num_classes not in (None, len(classes)):
-            raise ValueError(
+            raise OptionError(
                 f"num_classes={self.num_classes} is wrong: the data have {len(classes)} classes"
             )
         images, labels = digits(split)
@@ -274,9 +273,9 @@ def _digit_classes(classes: Sequence[str | int] | None) -> tuple[int, ...]:
 def _check_one_of(option: str, value: object, allowed: Sequence[object]) -> None:
     if value not in allowed:
         names = ", ".join("null" if choice is None else str(choice) for choice in allowed)
-        raise ValueError(f"{option}={value} must be one of {names}")
+        raise OptionError(f"{option}={value} must be one of {names}")
 
 
 def _check_at_least(option: str, value: int, least: int) -> None:
     if value < least:
-        raise ValueError(f"{option}={value} must be at least {least}")
+        raise OptionError(f"{option}={value} must be at least {least}")

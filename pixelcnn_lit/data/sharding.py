@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 
 import torch.distributed as dist
 
+from pixelcnn_lit.messages import OptionError
+
 if TYPE_CHECKING:
     from lightning import Trainer
 
@@ -39,10 +41,10 @@ class Shard:
         """This rank's share of a global batch.
 
         Raises:
-            ValueError: if the processes cannot share it equally.
+            OptionError: if the processes cannot share it equally.
         """
         if global_batch_size < self.num_ranks or global_batch_size % self.num_ranks:
-            raise ValueError(
+            raise OptionError(
                 f"batch_size={global_batch_size} is for all processes together: it must be a "
                 f"multiple of their number, {self.num_ranks}"
             )
@@ -64,12 +66,12 @@ def training_sizes(num_examples: int, batch_size: int, shard: Shard) -> list[int
         shard: the rank.
 
     Raises:
-        ValueError: if there are fewer examples than processes.
+        OptionError: if there are fewer examples than processes.
     """
     if num_examples >= batch_size:
         return [shard.batch_size(batch_size)] * (num_examples // batch_size)
     if num_examples < shard.num_ranks:
-        raise ValueError(
+        raise OptionError(
             f"the training split holds {num_examples} examples, fewer than the "
             f"{shard.num_ranks} processes that train on it"
         )
@@ -89,10 +91,10 @@ def evaluation_sizes(num_examples: int, batch_size: int, shard: Shard) -> list[i
         shard: the rank.
 
     Raises:
-        ValueError: if there are fewer examples than processes.
+        OptionError: if there are fewer examples than processes.
     """
     if num_examples < shard.num_ranks:
-        raise ValueError(
+        raise OptionError(
             f"a split holds {num_examples} examples, fewer than the {shard.num_ranks} processes "
             "that evaluate it"
         )

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pixelcnn_lit.drawing.pictures import read_picture
+from pixelcnn_lit.messages import OptionError
 
 ALLOWED = "top:N, bottom:N, left:N, right:N, box:TOP:LEFT:HEIGHT:WIDTH, or a file .png or .npy"
 
@@ -25,14 +26,14 @@ def read_given(words: str, image_size: tuple[int, int]) -> Tensor:
         bool (H, W), True where the pixel is kept.
 
     Raises:
-        ValueError: in one line, if the words mean nothing or do not fit the images.
+        OptionError: in one line, if the words mean nothing or do not fit the images.
     """
     if Path(words).suffix in (".png", ".npy"):
         return _of_file(Path(words), image_size)
     side, *numbers = words.split(":")
     sizes = [int(number) for number in numbers if number.isdecimal()]
     if len(sizes) != len(numbers) or len(sizes) != {"box": 4}.get(side, 1):
-        raise ValueError(f"given={words}: allowed are {ALLOWED}")
+        raise OptionError(f"given={words}: allowed are {ALLOWED}")
     return _of_region(words, side, sizes, image_size)
 
 
@@ -51,10 +52,10 @@ def _of_region(words: str, side: str, sizes: list[int], image_size: tuple[int, i
         case "box":
             box = tuple(sizes)
         case _:
-            raise ValueError(f"given={words}: allowed are {ALLOWED}")
+            raise OptionError(f"given={words}: allowed are {ALLOWED}")
     top, left, num_rows, num_columns = box
     if min(top, left) < 0 or top + num_rows > height or left + num_columns > width:
-        raise ValueError(f"given={words}: reaches beyond images of {height}x{width}")
+        raise OptionError(f"given={words}: reaches beyond images of {height}x{width}")
     given = torch.zeros(height, width, dtype=torch.bool)
     given[top : top + num_rows, left : left + num_columns] = True
     return given
@@ -67,10 +68,10 @@ def _of_file(file: Path, image_size: tuple[int, int]) -> Tensor:
         else:
             mask = read_picture(file, "L") > 127
     except (OSError, ValueError) as error:
-        raise ValueError(f"given={file}: not a readable mask ({error})") from error
+        raise OptionError(f"given={file}: not a readable mask ({error})") from error
     if mask.shape != image_size:
         height, width = image_size
-        raise ValueError(
+        raise OptionError(
             f"given={file}: a mask of shape {tuple(mask.shape)}, the images are {height}x{width}"
         )
     return torch.from_numpy(mask)

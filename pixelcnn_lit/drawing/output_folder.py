@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from pixelcnn_lit.messages import OptionError
+
 INDIVIDUAL = "images"
 """The folder within it for one picture per image."""
 
@@ -22,7 +24,7 @@ def make_folder(folder: Path, output: Path | None = None) -> None:
         output: what the option of that name says, if it is not the folder.
 
     Raises:
-        ValueError: naming the option ``output``, if they cannot.
+        OptionError: naming the option ``output``, if they cannot.
     """
     with writing_to(output or folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -37,7 +39,7 @@ def writing_to(output: Path) -> Iterator[None]:
         yield
     except OSError as error:
         reason = error.strerror or error
-        raise ValueError(f"output={output}: cannot be written ({reason})") from error
+        raise OptionError(f"output={output}: cannot be written ({reason})") from error
 
 
 def check_no_others(output: Path, names: Iterable[str]) -> None:
@@ -48,12 +50,12 @@ def check_no_others(output: Path, names: Iterable[str]) -> None:
         names: of the files that are to be written, within the folder.
 
     Raises:
-        ValueError: naming the option ``output`` and the first such file.
+        OptionError: naming the option ``output`` and the first such file.
     """
     drawn = set(_earlier(output))
     for name in names:
         if name not in drawn and (output / name).exists():
-            raise ValueError(
+            raise OptionError(
                 f"output={output}: {name} is there and not in {_DRAWN}, which lists what was"
                 " drawn; remove it or name another folder"
             )

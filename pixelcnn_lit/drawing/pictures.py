@@ -13,6 +13,7 @@ from torch import Tensor
 
 from pixelcnn_lit.data.tables.decoding import ImageDecoder, holds_bytes
 from pixelcnn_lit.images import enlarge, image_grid, to_bytes
+from pixelcnn_lit.messages import OptionError
 
 AnimationFormat = Literal["gif", "webp"]
 
@@ -42,12 +43,12 @@ def read_pictures(folder: Path, shape: tuple[int, int, int], num_levels: int) ->
         uint8 levels (N, C, H, W).
 
     Raises:
-        ValueError: if there is none, or one cannot be read or has another size.
+        OptionError: if there is none, or one cannot be read or has another size.
     """
     suffixes = {".png", ".jpg", ".jpeg", ".bmp", ".webp"}
     files = [file for file in sorted(folder.glob("*")) if file.suffix.lower() in suffixes]
     if not files:
-        raise ValueError(
+        raise OptionError(
             f"images={folder}: no folder with pictures ({', '.join(sorted(suffixes))})"
         )
     pictures = np.stack([_of_shape(file, shape) for file in files])
@@ -60,15 +61,15 @@ def read_picture(file: Path, mode: Literal["L", "RGB"]) -> np.ndarray:
     """The bytes of a picture file, converted: (H, W) of mode L, (H, W, 3) of RGB.
 
     Raises:
-        ValueError: if it cannot be read, or has pixels of more than a byte per colour.
+        OptionError: if it cannot be read, or has pixels of more than a byte per colour.
     """
     try:
         with Image.open(file) as picture:
             if not holds_bytes(picture):
-                raise ValueError(f"{file} has pixels of mode {picture.mode}, not bytes")
+                raise OptionError(f"{file} has pixels of mode {picture.mode}, not bytes")
             return np.asarray(picture.convert(mode))
     except (OSError, SyntaxError) as error:  # SyntaxError: of a broken chunk
-        raise ValueError(f"{file} is no picture that can be read") from error
+        raise OptionError(f"{file} is no picture that can be read") from error
 
 
 def _of_shape(file: Path, shape: tuple[int, int, int]) -> np.ndarray:
@@ -77,10 +78,10 @@ def _of_shape(file: Path, shape: tuple[int, int, int]) -> np.ndarray:
     try:
         pixels = read_picture(file, "L" if channels == 1 else "RGB")
     except ValueError as error:
-        raise ValueError(f"images: {error}") from error
+        raise OptionError(f"images: {error}") from error
     if pixels.shape[:2] != (height, width):
         found = "x".join(map(str, pixels.shape[:2]))
-        raise ValueError(f"images: {file} is {found}, the model draws {height}x{width}")
+        raise OptionError(f"images: {file} is {found}, the model draws {height}x{width}")
     return pixels.reshape(height, width, channels)
 
 

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from pixelcnn_lit.data.class_names import class_number
 from pixelcnn_lit.images import Batch
+from pixelcnn_lit.messages import OptionError
 from pixelcnn_lit.models import AbstractLitModel, LitPixelCNNAutoencoder
 from pixelcnn_lit.networks.conditions import LabelCondition, mix
 
@@ -102,13 +103,13 @@ def label_numbers(
     """Names or numbers of classes as numbers; None for all.
 
     Raises:
-        ValueError: for a class that the model does not have, with the nearest names.
+        OptionError: for a class that the model does not have, with the nearest names.
     """
     num_classes = model.condition.cond_channels
     if labels is None:
         return list(range(num_classes))
     if not labels:
-        raise ValueError(f"labels=[]: at least one, or null for all {num_classes} classes")
+        raise OptionError(f"labels=[]: at least one, or null for all {num_classes} classes")
     names = model.class_names
     return [class_number(option, label, names, num_classes, "this model") for label in labels]
 
@@ -134,7 +135,7 @@ def _completion_cond(
         return _dealt(torch.tensor(label_numbers(model, labels)), len(found["image"]))
     if isinstance(model.condition, LabelCondition):
         if "label" not in found and not model.condition.label_dropout:
-            raise ValueError("labels: must be given, the pictures of images=… have none")
+            raise OptionError("labels: must be given, the pictures of images=… have none")
         return found.get("label")
     return _read_off(model, found) if model.condition.cond_channels else None
 
@@ -144,21 +145,21 @@ def _ends(
 ) -> tuple[Tensor, Tensor]:
     """The two conditions to go between, (1, D) each."""
     if len(ends) != 2:
-        raise ValueError(f"interpolate={ends}: two classes, or the numbers of two images")
+        raise OptionError(f"interpolate={ends}: two classes, or the numbers of two images")
     if isinstance(model.condition, LabelCondition):
         numbers = torch.tensor(label_numbers(model, ends, "interpolate"))
         first, second = F.one_hot(numbers, model.condition.cond_channels).float().split(1)
         return first, second
     if not model.condition.cond_channels:
-        raise ValueError(f"interpolate={ends}: this model is unconditional")
+        raise OptionError(f"interpolate={ends}: this model is unconditional")
     numbers = [number for number in ends if isinstance(number, int) and number >= 0]
     if len(numbers) != 2:
-        raise ValueError(f"interpolate={ends}: this model takes the numbers of two images, from 0")
+        raise OptionError(f"interpolate={ends}: this model takes the numbers of two images, from 0")
     conds = _read_off(model, examples(max(numbers) + 1))
     if len(conds) <= max(numbers):
-        raise ValueError(f"interpolate={ends}: there are only {len(conds)} images")
+        raise OptionError(f"interpolate={ends}: there are only {len(conds)} images")
     if conds.ndim != 2:
-        raise ValueError(f"interpolate={ends}: only vectors can be mixed, these are maps")
+        raise OptionError(f"interpolate={ends}: only vectors can be mixed, these are maps")
     first, second = conds[numbers].split(1)
     return first, second
 
@@ -168,7 +169,7 @@ def _read_off(model: AbstractLitModel, found: Batch) -> Tensor:
     if isinstance(model, LitPixelCNNAutoencoder):
         return model.encode(found["image"])
     if "embedding" not in found:
-        raise ValueError("images: pictures have no embeddings, which this model needs; leave null")
+        raise OptionError("images: pictures have no embeddings, which this model needs; leave null")
     return found["embedding"]
 
 
@@ -179,4 +180,4 @@ def _dealt(conds: Tensor, num_images: int) -> Tensor:
 
 def _check_labels_are_known(model: AbstractLitModel, labels: list[str | int] | None) -> None:
     if labels is not None and not isinstance(model.condition, LabelCondition):
-        raise ValueError(f"labels={labels}: this model was trained without labels")
+        raise OptionError(f"labels={labels}: this model was trained without labels")

@@ -245,9 +245,7 @@ class _ImageRows:
     def convolve(self) -> Tensor:
         """(B·width, out)."""
         patches = torch.stack(self.columns, 3)  # (B, rows, width, columns, in)
-        return torch.addmm(
-            self.bias, patches.transpose(1, 2).flatten(2).flatten(0, 1), self.weight
-        )
+        return torch.addmm(self.bias, patches.transpose(1, 2).flatten(2).flatten(0, 1), self.weight)
 
 
 class _ImagePixels(AbstractRowCache):

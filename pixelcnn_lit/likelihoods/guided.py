@@ -32,9 +32,7 @@ class GuidedPixels(AbstractPixels):
         self.guidance = guidance
         self.logits = conditional.logits
         channels = conditional.event_shape[0]
-        super().__init__(
-            conditional.batch_shape, channels, conditional.num_levels, channels, False
-        )
+        super().__init__(conditional.batch_shape, channels, conditional.num_levels, channels, False)
 
     def _level_log_probs(self, color: int, levels: Tensor) -> Tensor:
         toward = self.conditional.level_log_probs(color, levels)

@@ -7,7 +7,7 @@ from typing import Literal
 
 import wandb
 
-from pixelcnn_lit.messages import one_line, say
+from pixelcnn_lit.messages import OptionError, one_line, say
 
 Mode = Literal["online", "offline", "disabled"]
 
@@ -16,7 +16,7 @@ def choose_mode() -> Mode:
     """WANDB_MODE if set; else online if logged in; else offline.
 
     Raises:
-        ValueError: if WANDB_MODE is none of W&B's modes.
+        OptionError: if WANDB_MODE is none of W&B's modes.
     """
     mode = os.environ.get("WANDB_MODE")
     match mode:
@@ -29,7 +29,7 @@ def choose_mode() -> Mode:
         case None | "":
             pass
         case _:
-            raise ValueError(f"WANDB_MODE={mode}: must be online, offline or disabled")
+            raise OptionError(f"WANDB_MODE={mode}: must be online, offline or disabled")
     try:
         if logged_in():
             return "online"
@@ -44,9 +44,9 @@ def logged_in() -> bool:
     """Whether there is a key for W&B's server; the server is not asked if it is right.
 
     Raises:
-        ValueError: if what is there cannot be a key.
+        OptionError: if what is there cannot be a key.
     """
     try:
         return wandb.login(prompt=False, verify=False)
     except wandb.Error as error:
-        raise ValueError(f"W&B: {one_line(error)}") from error
+        raise OptionError(f"W&B: {one_line(error)}") from error

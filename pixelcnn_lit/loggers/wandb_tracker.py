@@ -16,7 +16,7 @@ from torch import Tensor
 from wandb.sdk.wandb_run import Run
 
 from pixelcnn_lit.loggers.wandb_mode import Mode, choose_mode
-from pixelcnn_lit.messages import one_line, say
+from pixelcnn_lit.messages import OptionError, one_line, say
 
 
 class WandbTracker(Logger):
@@ -63,7 +63,7 @@ class WandbTracker(Logger):
             ("finish_timeout", finish_timeout),
         ]:
             if seconds <= 0:
-                raise ValueError(f"logger.wandb.{option}={seconds}: must be above 0 seconds")
+                raise OptionError(f"logger.wandb.{option}={seconds}: must be above 0 seconds")
         super().__init__()
         self.run_dir = Path(run_dir)
         self.project = project

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import Literal, TypeVar, cast
 
+import torch
 from lightning import LightningModule
 
 from pixelcnn_lit.checkpoints import read_checkpoint
+from pixelcnn_lit.messages import OptionError
 from pixelcnn_lit.models.autoencoder import LitPixelCNNAutoencoder
 from pixelcnn_lit.models.base import AbstractLitModel
 from pixelcnn_lit.models.gated_pixelcnn import LitGatedPixelCNN
@@ -29,7 +31,7 @@ def load_model(checkpoint: str | Path) -> AbstractLitModel:
             if nothing was validated.
 
     Raises:
-        ValueError: if there is none, it is damaged, or it belongs to no model with a likelihood.
+        OptionError: if there is none, it is damaged, or it belongs to no model with a likelihood.
     """
     classes: tuple[type[AbstractLitModel], ...] = MODELS
     return load_one_of(classes, checkpoint, "checkpoint")
@@ -44,7 +46,7 @@ def load_one_of(classes: Sequence[type[Model]], checkpoint: str | Path, option: 
         option: what ``checkpoint`` is called on the command line.
 
     Raises:
-        ValueError: naming ``option``, if there is none, it is damaged, or it is of another class.
+        OptionError: naming ``option``, if there is none, it is damaged, or it is of another class.
     """
     path = Path(checkpoint)
     if path.is_dir():  # before the first validation there is none that is best
@@ -53,7 +55,7 @@ def load_one_of(classes: Sequence[type[Model]], checkpoint: str | Path, option: 
     name = _model_class(path, option)
     allowed = {model.__name__: model for model in classes}
     if name not in allowed:
-        raise ValueError(
+        raise OptionError(
             f"{option}={path}: holds {name or 'no model of this package'}; "
             f"allowed are {', '.join(allowed)}"
         )
@@ -63,8 +65,19 @@ def load_one_of(classes: Sequence[type[Model]], checkpoint: str | Path, option: 
 def _model_class(path: Path, option: str) -> str | None:
     """The class that a checkpoint names, None if it names none."""
     if not path.is_file():
-        raise ValueError(f"{option}={path}: there is no such file")
+        raise OptionError(f"{option}={path}: there is no such file")
     content = read_checkpoint(path)
     if content is None:
-        raise ValueError(f"{option}={path}: damaged, or no checkpoint at all")
+        raise OptionError(f"{option}={path}: damaged, or no checkpoint at all")
     return cast("str | None", content.get("model_class"))
+
+
+def torch_device(name: Literal["cpu", "gpu"]) -> torch.device:
+    """Where to compute.
+
+    Raises:
+        OptionError: if there is no GPU.
+    """
+    if name == "gpu" and not torch.cuda.is_available():
+        raise OptionError("device=gpu: there is none; device=cpu")
+    return torch.device("cuda" if name == "gpu" else "cpu")

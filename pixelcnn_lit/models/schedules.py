@@ -55,9 +55,7 @@ def cosine(
     def factor(step: int) -> float:
         progress = (step - num_warmup_steps) / (num_steps - num_warmup_steps)
         cosine_factor = (1 + math.cos(math.pi * min(max(progress, 0.0), 1.0))) / 2
-        return _warmup(step, num_warmup_steps) * (
-            final_factor + (1 - final_factor) * cosine_factor
-        )
+        return _warmup(step, num_warmup_steps) * (final_factor + (1 - final_factor) * cosine_factor)
 
     return LambdaLR(optimizer, factor)
 

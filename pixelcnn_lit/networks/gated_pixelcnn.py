@@ -127,9 +127,7 @@ class VerticalLayer(nn.Module):
     The condition enters before the link, so that the last layer leaves no parameter unread.
     """
 
-    def __init__(
-        self, num_filters: int, size: int, cond_channels: int, source: int | None
-    ) -> None:
+    def __init__(self, num_filters: int, size: int, cond_channels: int, source: int | None) -> None:
         super().__init__()
         side = size // 2
         columns = range(-side, side + 1)

@@ -72,9 +72,7 @@ class Stream(nn.Module):
             Downsample(num_filters, num_filters, range(-1, 1), stride_columns)
             for _ in range(coarsest)
         )
-        self.up = nn.ModuleList(
-            Upsample(num_filters, num_filters, upward) for _ in range(coarsest)
-        )
+        self.up = nn.ModuleList(Upsample(num_filters, num_filters, upward) for _ in range(coarsest))
 
     def forward(
         self,

@@ -199,8 +199,6 @@ def _check_completion(
             f"({height}, {width}) or ({num_images}, {height}, {width}) is needed"
         )
     if tuple(images.shape) != (num_images, *shape):
-        raise ValueError(
-            f"images of shape {tuple(images.shape)}: {(num_images, *shape)} is needed"
-        )
+        raise ValueError(f"images of shape {tuple(images.shape)}: {(num_images, *shape)} is needed")
     if images.numel() and int(images.max()) >= num_levels:
         raise ValueError(f"images hold level {int(images.max())}: the model has {num_levels}")

@@ -11,7 +11,7 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from pixelcnn_lit.checkpoints import global_step, newest_checkpoint
-from pixelcnn_lit.messages import say
+from pixelcnn_lit.messages import OptionError, say
 from pixelcnn_lit.training.slurm import is_requeued
 
 
@@ -24,12 +24,12 @@ def checkpoint_to_resume(resume: str | None, run_dir: Path) -> Path | None:
         run_dir: where "auto" looks.
 
     Raises:
-        ValueError: if a new run is asked for in the folder of an old one, or the checkpoint cannot
+        OptionError: if a new run is asked for in the folder of an old one, or the checkpoint cannot
             be read.
     """
     if resume is None:
         if any(run_dir.glob("checkpoints/*.ckpt")):
-            raise ValueError(
+            raise OptionError(
                 f"run_dir={run_dir}: holds a run already; resume=auto continues it,"
                 " a new run needs another folder"
             )
@@ -46,12 +46,12 @@ def checkpoint_to_resume(resume: str | None, run_dir: Path) -> Path | None:
             return None
     checkpoint = Path(resume)
     if global_step(checkpoint) is None:
-        raise ValueError(
+        raise OptionError(
             f"resume={resume}: not a readable checkpoint; null, auto or the path of one"
         )
     own = is_requeued() or is_within(checkpoint, run_dir)
     if not own and any(run_dir.glob("checkpoints/*.ckpt")):
-        raise ValueError(
+        raise OptionError(
             f"run_dir={run_dir}: holds a run already, which resume={resume} would overwrite;"
             " name another folder"
         )
@@ -69,9 +69,9 @@ def open_run_dir(run_dir: Path, config: DictConfig) -> None:
     The commands and versions of earlier starts stay above them.
 
     Raises:
-        ValueError: if the folder cannot be written.
+        OptionError: if the folder cannot be written.
     """
-    command = shlex.join(["python", "-m", "pixelcnn_lit.commands.train", *sys.argv[1:]])
+    command = shlex.join(["pixelcnn-lit", *sys.argv[1:]])
     header = f"# {command}\n# {code_version()}\n"
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
@@ -80,7 +80,7 @@ def open_run_dir(run_dir: Path, config: DictConfig) -> None:
         earlier = "".join(line for line in before if line.startswith("#"))
         file.write_text(earlier + header + OmegaConf.to_yaml(config, resolve=True))
     except OSError as error:
-        raise ValueError(f"run_dir={run_dir}: cannot be written ({error.strerror})") from error
+        raise OptionError(f"run_dir={run_dir}: cannot be written ({error.strerror})") from error
 
 
 def code_version() -> str:

@@ -29,7 +29,7 @@ from pixelcnn_lit.data.abstract import AbstractImageDataModule
 from pixelcnn_lit.loggers.metrics_file import MetricsFile
 from pixelcnn_lit.loggers.wandb_tracker import WandbTracker
 from pixelcnn_lit.matching import check_suits
-from pixelcnn_lit.messages import one_line, say
+from pixelcnn_lit.messages import OptionError, one_line, say
 from pixelcnn_lit.models import AbstractLitModel
 from pixelcnn_lit.training.folder import checkpoint_to_resume, is_within, open_run_dir
 from pixelcnn_lit.training.options import RunOptions
@@ -60,7 +60,7 @@ def train(config: DictConfig) -> float | None:
         The best validation bits/dim, for Hydra's sweepers; None if nothing was validated.
 
     Raises:
-        ValueError: for what the constructors, the data or the run folder find wrong, before any
+        OptionError: for what the constructors, the data or the run folder find wrong, before any
             training.
     """
     options = configuration.read_options(RunOptions, config)
@@ -113,7 +113,7 @@ def train(config: DictConfig) -> float | None:
 
 def _prepare_process(options: RunOptions) -> None:
     if not 0 <= options.seed < 2**32:
-        raise ValueError(f"seed={options.seed}: must be 0 … {2**32 - 1}")
+        raise OptionError(f"seed={options.seed}: must be 0 … {2**32 - 1}")
     # for the processes that Lightning starts
     os.environ[configuration.RUN_DIR_VARIABLE] = options.run_dir
     requeue_at_warning()  # which may come before training begins, and during the test
@@ -143,7 +143,7 @@ def _build(config: DictConfig, run_dir: Path) -> Parts:
         (callback for callback in callbacks if isinstance(callback, Checkpoints)), None
     )
     if checkpoints is None:
-        raise ValueError("callbacks.checkpoints=null: every run keeps checkpoints")
+        raise OptionError("callbacks.checkpoints=null: every run keeps checkpoints")
     _check_checkpoints(checkpoints, model, run_dir)
     trackers = cast(list[WandbTracker], _build_all(config, "logger"))
     metrics_file = MetricsFile(run_dir / "metrics.csv")
@@ -157,10 +157,10 @@ def _build(config: DictConfig, run_dir: Path) -> Parts:
             enable_progress_bar=any(isinstance(callback, ProgressBar) for callback in callbacks),
         )
     except (MisconfigurationException, ValueError, TypeError) as error:
-        raise ValueError(f"trainer: {error}") from error
+        raise OptionError(f"trainer: {error}") from error
     _check_trainer(trainer)
     if HydraConfig.get().mode == RunMode.MULTIRUN and trainer.world_size > 1:
-        raise ValueError(
+        raise OptionError(
             f"trainer.devices={config.trainer.devices}: every process would repeat the whole"
             " multirun; use one device per job with -m, or a shell loop"
         )
@@ -173,7 +173,7 @@ def _build_all(config: DictConfig, group: str) -> list[object]:
     parts = []
     for name, node in config[group].items():
         if not isinstance(node, DictConfig | None):
-            raise ValueError(f"{group}.{name}={node}: null leaves it out")
+            raise OptionError(f"{group}.{name}={node}: null leaves it out")
         if node is not None:
             parts.append(configuration.build(config, f"{group}.{name}"))
     return parts
@@ -182,12 +182,12 @@ def _build_all(config: DictConfig, group: str) -> list[object]:
 def _check_checkpoints(checkpoints: Checkpoints, model: AbstractLitModel, run_dir: Path) -> None:
     """Refuse what would be noticed only after the first validation, or when the run is resumed."""
     if checkpoints.folder.resolve() != (run_dir / "checkpoints").resolve():
-        raise ValueError(
+        raise OptionError(
             f"callbacks.checkpoints.folder={checkpoints.folder}: a resumed run looks in"
             f" {run_dir / 'checkpoints'}; choose run_dir, or make that folder a link"
         )
     if checkpoints.monitor not in model.validation_metrics:
-        raise ValueError(
+        raise OptionError(
             f"callbacks.checkpoints.monitor={checkpoints.monitor}: validation measures"
             f" {', '.join(model.validation_metrics)}"
         )
@@ -197,7 +197,7 @@ def _check_averaging(checkpoint: Path, content: Mapping[str, object], trainer: T
     """Refuse to go on from averaged weights with the optimizer's state of the trained ones."""
     averages = any(isinstance(callback, WeightAveraging) for callback in trainer.callbacks)  # type: ignore[attr-defined]
     if "current_model_state" in content and not averages:
-        raise ValueError(
+        raise OptionError(
             f"callbacks.average: {checkpoint} is of a run that averages its weights; a resumed run"
             " goes on with it and cannot do without"
         )
@@ -214,7 +214,7 @@ def _check_unfinished(checkpoint: Path, content: Mapping[str, object], trainer: 
         ("max_steps", content["global_step"], trainer.max_steps),
     ]:
         if most is not None and 0 <= most <= done:
-            raise ValueError(
+            raise OptionError(
                 f"trainer.{option}={most}: nothing is left to train, {checkpoint} has {done}"
             )
 
@@ -223,9 +223,9 @@ def _check_trainer(trainer: Trainer) -> None:
     """Refuse what Lightning takes and then fails at, or takes no notice of."""
     accumulate, clip = trainer.accumulate_grad_batches, trainer.gradient_clip_val
     if accumulate < 1:
-        raise ValueError(f"trainer.accumulate_grad_batches={accumulate}: must be 1 or more")
+        raise OptionError(f"trainer.accumulate_grad_batches={accumulate}: must be 1 or more")
     if clip is not None and clip <= 0:
-        raise ValueError(f"trainer.gradient_clip_val={clip}: must be above 0; null for none")
+        raise OptionError(f"trainer.gradient_clip_val={clip}: must be above 0; null for none")
 
 
 def _fit(parts: Parts, checkpoint: Path | None) -> float:
@@ -247,10 +247,10 @@ def _fit(parts: Parts, checkpoint: Path | None) -> float:
         say(f"error: {error}")
         sys.exit(1)
     except MisconfigurationException as error:  # Lightning's word for impossible options
-        raise ValueError(f"trainer: {one_line(error)}") from error
+        raise OptionError(f"trainer: {one_line(error)}") from error
     except (ValueError, OSError) as error:
         if not trainer.global_step:
-            raise ValueError(str(error)) from error
+            raise OptionError(str(error)) from error
         if "HYDRA_FULL_ERROR" in os.environ:
             raise
         say(

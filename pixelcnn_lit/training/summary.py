@@ -68,11 +68,9 @@ def summary_table(
     else:
         table.add_row(
             "compare",
-            f"python -m pixelcnn_lit.commands.reconstruct baseline={run} autoencoder=RUN",
+            f"python -m pixelcnn_lit reconstruct baseline={run} autoencoder=RUN",
         )
-    table.add_row(
-        "train on", f"make train … ARGS='run_dir={run} resume=auto trainer.max_epochs=N'"
-    )
+    table.add_row("train on", f"make train … ARGS='run_dir={run} resume=auto trainer.max_epochs=N'")
     return table
 
 

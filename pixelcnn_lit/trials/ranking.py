@@ -60,9 +60,7 @@ def plot(trials: list[Trial], metric: str) -> Figure:
     for panel, name in zip(panels[1:], names, strict=True):
         chosen = [trial.options[name] for trial in trials]
         numeric = all(isinstance(value, int | float) for value in chosen)
-        panel.plot(
-            chosen if numeric else [str(value) for value in chosen], values, "o", color="C1"
-        )
+        panel.plot(chosen if numeric else [str(value) for value in chosen], values, "o", color="C1")
         panel.set_xlabel(name)
     for panel in panels:
         panel.grid(alpha=0.3)

@@ -62,7 +62,7 @@ def run_trial(
     Args:
         number: of the trial.
         options: what the sweep chose; part of ``arguments``.
-        arguments: of `python -m pixelcnn_lit.commands.train`.
+        arguments: of `python -m pixelcnn_lit train`.
         run_dir: of the run.
         metric: read from the run's metrics.csv.
         should_stop: gets the metric by step so far.
@@ -73,7 +73,8 @@ def run_trial(
     command = [
         sys.executable,
         "-m",
-        "pixelcnn_lit.commands.train",
+        "pixelcnn_lit",
+        "train",
         *arguments,
         f"run_dir={run_dir}",
     ]

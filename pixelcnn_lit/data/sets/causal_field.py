@@ -30,6 +30,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pixelcnn_lit.messages import OptionError
+
 _MOST_DIMS = 8192  # the table of agreement has dims² float64 entries: half a gigabyte
 
 
@@ -47,7 +49,7 @@ class CausalField:
         visible_weight: b.
 
     Raises:
-        ValueError: if an offset points to the future, or a weight is out of range.
+        OptionError: if an offset points to the future, or a weight is out of range.
     """
 
     def __init__(
@@ -66,14 +68,14 @@ class CausalField:
             ("visible_offset", visible_offset),
         ):
             if len(offset) != 2:
-                raise ValueError(f"{option}={list(offset)} must be [rows, columns]")
+                raise OptionError(f"{option}={list(offset)} must be [rows, columns]")
             rows, columns = offset
             if rows > 0 or (rows == 0 and columns >= 0):
-                raise ValueError(
+                raise OptionError(
                     f"{option}={[rows, columns]} must point up, or left in the same row"
                 )
         if min(hidden_weight, visible_weight) < 0 or hidden_weight + visible_weight > 1:
-            raise ValueError(
+            raise OptionError(
                 f"hidden_weight={hidden_weight} and visible_weight={visible_weight} must not be "
                 "negative, nor exceed 1 together"
             )
@@ -100,7 +102,7 @@ class CausalField:
         """Entropy per value in bits: no model's expected bits/dim is lower.
 
         Raises:
-            ValueError: if the images are too large for the table of agreement.
+            OptionError: if the images are too large for the table of agreement.
         """
         return float(self._entropies().mean() / np.log(2))
 
@@ -176,7 +178,7 @@ class CausalField:
     def _agreement(self) -> NDArray[np.float64]:
         """P(value d = value q) for all pairs; (dims, dims)."""
         if self.num_dims > _MOST_DIMS:
-            raise ValueError(
+            raise OptionError(
                 f"image_size={list(self.image_size)} with channels={self.channels} is too "
                 f"large for the exact entropy: at most {_MOST_DIMS} values"
             )

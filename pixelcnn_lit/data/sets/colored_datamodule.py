@@ -11,6 +11,7 @@ from pixelcnn_lit.data.examples import ArrayExamples
 from pixelcnn_lit.data.hf_datamodule import HFImageDataModule
 from pixelcnn_lit.data.sets.colored_mnist import colored_digits
 from pixelcnn_lit.data.tables.source import Split
+from pixelcnn_lit.messages import OptionError
 
 # The backgrounds of a split are its own: the same number must not mean the same crop in another.
 _SPLIT_SEEDS: dict[Split, int] = {"train": 0, "val": 1, "test": 2}
@@ -36,7 +37,7 @@ class ColoredMNISTDataModule(AbstractImageDataModule):
         cache_dir: folder of decoded caches; None for the usual one.
 
     Raises:
-        ValueError: for a value out of range, or data that do not fit.
+        OptionError: for a value out of range, or data that do not fit.
     """
 
     def __init__(
@@ -69,7 +70,7 @@ class ColoredMNISTDataModule(AbstractImageDataModule):
             flip=False,
         )
         if channels != 3 or self.image_size != [28, 28] or embedding_dim is not None:
-            raise ValueError(
+            raise OptionError(
                 f"channels={channels}, image_size={self.image_size}, embedding_dim="
                 f"{embedding_dim} do not fit coloured MNIST: 3, [28, 28] and null"
             )

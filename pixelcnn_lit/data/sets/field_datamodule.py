@@ -8,6 +8,7 @@ from pixelcnn_lit.data.abstract import AbstractImageDataModule
 from pixelcnn_lit.data.examples import ArrayExamples
 from pixelcnn_lit.data.sets.causal_field import CausalField
 from pixelcnn_lit.data.tables.source import Split
+from pixelcnn_lit.messages import OptionError
 
 
 class CausalFieldDataModule(AbstractImageDataModule):
@@ -31,7 +32,7 @@ class CausalFieldDataModule(AbstractImageDataModule):
         seed: decides the order.
 
     Raises:
-        ValueError: for a value out of range.
+        OptionError: for a value out of range.
     """
 
     def __init__(
@@ -65,14 +66,14 @@ class CausalFieldDataModule(AbstractImageDataModule):
             flip=False,
         )
         if field_seed < 0:
-            raise ValueError(f"field_seed={field_seed} must be at least 0")
+            raise OptionError(f"field_seed={field_seed} must be at least 0")
         if num_classes is not None or embedding_dim is not None:
-            raise ValueError(
+            raise OptionError(
                 f"num_classes={num_classes} and embedding_dim={embedding_dim} must be null: a "
                 "causal field has neither labels nor embeddings"
             )
         if min(num_train, num_val, num_test) < 1:
-            raise ValueError(
+            raise OptionError(
                 f"num_train, num_val, num_test={num_train, num_val, num_test} must be ≥ 1"
             )
         self.field = CausalField(

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from pixelcnn_lit.messages import OptionError
+
 _REASONS = {
     errno.ENOSPC: "has no room left",
     errno.EDQUOT: "has no room left",
@@ -32,14 +34,14 @@ def writing_in(folder: Path) -> Iterator[None]:
         folder: the folder of all caches.
 
     Raises:
-        ValueError: for a full disk, a folder that may not be written, and a path that is none.
+        OptionError: for a full disk, a folder that may not be written, and a path that is none.
     """
     try:
         yield
     except OSError as error:
         if error.errno not in _REASONS:
             raise
-        raise ValueError(
+        raise OptionError(
             f"cache_dir={folder} {_REASONS[error.errno]} ({error}); make room for it, set "
             "data.cache_dir=DIR, or say data.in_memory=false"
         ) from error

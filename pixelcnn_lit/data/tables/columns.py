@@ -9,6 +9,7 @@ import datasets
 import pyarrow as pa
 
 from pixelcnn_lit.data.tables.selection import wanted_labels
+from pixelcnn_lit.messages import OptionError
 
 _LABEL_NAMES = ("label", "labels", "class")
 
@@ -52,7 +53,7 @@ def find_columns(
         num_classes: how many classes the model expects, or None.
 
     Raises:
-        ValueError: if a name is unknown, the choice is not clear, or ``num_classes`` is wrong.
+        OptionError: if a name is unknown, the choice is not clear, or ``num_classes`` is wrong.
     """
     for option, key in (("image_key", image_key), ("label_key", label_key)):
         _check_key(option, key, features)
@@ -60,14 +61,14 @@ def find_columns(
     label = label_key or _find_label(features)
     if label is None:
         if classes is not None or num_classes is not None:
-            raise ValueError(
+            raise OptionError(
                 f"num_classes={num_classes} and classes need labels, but the columns are "
                 f"{', '.join(features)}; set label_key, or num_classes=null"
             )
         return Columns(image_key or _find_image(features), None, embedding_key, None, None)
     feature = features[label]
     if not isinstance(feature, datasets.ClassLabel) and not _is_integer(feature):
-        raise ValueError(
+        raise OptionError(
             f"label_key={label} is a column of {getattr(feature, 'dtype', feature)}; labels are"
             " whole numbers or class labels, which class_encode_column of `datasets` makes of text"
         )
@@ -77,20 +78,20 @@ def find_columns(
         names = tuple(names[old] for old in labels)
     found = len(labels) if labels is not None else len(names) if names is not None else None
     if num_classes is not None and found is not None and found != num_classes:
-        raise ValueError(f"num_classes={num_classes} is wrong: the data have {found} classes")
+        raise OptionError(f"num_classes={num_classes} is wrong: the data have {found} classes")
     return Columns(image_key or _find_image(features), label, embedding_key, labels, names)
 
 
 def _check_key(option: str, key: str | None, features: datasets.Features) -> None:
     if key is not None and key not in features:
-        raise ValueError(f"{option}={key} is no column; there are {', '.join(features)}")
+        raise OptionError(f"{option}={key} is no column; there are {', '.join(features)}")
 
 
 def _find_image(features: datasets.Features) -> str:
     found = [key for key, feature in features.items() if isinstance(feature, datasets.Image)]
     found = found or [key for key, feature in features.items() if _looks_like_pictures(feature)]
     if len(found) != 1:
-        raise ValueError(
+        raise OptionError(
             f"image_key must say which column holds pictures: {', '.join(found or features)}"
         )
     return found[0]
@@ -112,9 +113,7 @@ def _is_integer(feature: object) -> bool:
 
 def _find_label(features: datasets.Features) -> str | None:
     """None if there is none, or if several could be meant and none has the usual name."""
-    classes = [
-        key for key, feature in features.items() if isinstance(feature, datasets.ClassLabel)
-    ]
+    classes = [key for key, feature in features.items() if isinstance(feature, datasets.ClassLabel)]
     usual = [key for key in _LABEL_NAMES if key in classes or _is_integer(features.get(key))]
     if usual:
         return usual[0]

@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from pixelcnn_lit.messages import OptionError
+
 Resize = Literal["scale", "crop"]
 Binarize = Literal["static", "dynamic"]
 
@@ -61,7 +63,7 @@ class ImageDecoder:
 
         Raises:
             CorruptImageError: if the file cannot be decoded.
-            ValueError: if size, colours or levels differ from what was asked.
+            OptionError: if size, colours or levels differ from what was asked.
         """
         picture = self._coloured(_open_picture(encoded, where), where)
         picture = self._resized(picture, where)
@@ -82,7 +84,7 @@ class ImageDecoder:
             Levels of the same shape; with ``binarize="dynamic"`` still bytes.
 
         Raises:
-            ValueError: if a byte exceeds the top level and no conversion was asked for.
+            OptionError: if a byte exceeds the top level and no conversion was asked for.
         """
         if self.binarize == "static":
             return (images > 127).astype(np.uint8)
@@ -91,7 +93,7 @@ class ImageDecoder:
         if self.quantize:
             return (images.astype(np.uint16) * self.num_levels // 256).astype(np.uint8)
         if self.num_levels < 256 and images.size and images.max() >= self.num_levels:
-            raise ValueError(
+            raise OptionError(
                 f"num_levels={self.num_levels} is below what the data hold: {where()} has level "
                 f"{images.max()}; raise num_levels or say quantize=true"
             )
@@ -103,7 +105,7 @@ class ImageDecoder:
             return picture
         if (picture.mode, mode) in _LOSSLESS or (self.convert_channels and holds_bytes(picture)):
             return picture.convert(mode)
-        raise ValueError(
+        raise OptionError(
             f"channels={self.channels} does not fit {where()}, a picture of mode {picture.mode} "
             f"({len(picture.getbands())} channels); set channels or say convert_channels=true"
         )
@@ -113,7 +115,7 @@ class ImageDecoder:
         if picture.size == (width, height):
             return picture
         if self.resize is None:
-            raise ValueError(
+            raise OptionError(
                 f"image_size={[height, width]} does not fit {where()}, which is "
                 f"{[picture.height, picture.width]}; set image_size, resize=scale or resize=crop"
             )
@@ -126,7 +128,7 @@ class ImageDecoder:
             picture = picture.resize(covering, Image.Resampling.BOX)
         left, top = (picture.width - width) // 2, (picture.height - height) // 2
         if left < 0 or top < 0:
-            raise ValueError(
+            raise OptionError(
                 f"resize=crop cannot cut image_size={[height, width]} out of {where()}, which is "
                 f"{[picture.height, picture.width]}; say resize=scale"
             )

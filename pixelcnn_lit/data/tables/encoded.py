@@ -19,6 +19,7 @@ from pixelcnn_lit.data.tables.decoding import CorruptImageError, EncodedImage, I
 from pixelcnn_lit.data.tables.digests import remembered
 from pixelcnn_lit.data.tables.rows import AbstractRows
 from pixelcnn_lit.data.tables.selection import RowFilter
+from pixelcnn_lit.messages import OptionError
 
 log = logging.getLogger(__name__)
 
@@ -163,7 +164,7 @@ class EncodedSplit:
         """Decode one row, so that options that do not fit the data are refused before any work.
 
         Raises:
-            ValueError: as `decode` does.
+            OptionError: as `decode` does.
         """
         first = int(np.flatnonzero(self.counts)[0])
         self.decode(self.read(first).slice(0, 1))
@@ -173,7 +174,7 @@ class EncodedSplit:
 
         Raises:
             CorruptImageError: for a corrupt picture, unless ``on_corrupt`` is "skip".
-            ValueError: if a picture or embedding is not what the options say.
+            OptionError: if a picture or embedding is not what the options say.
         """
         images: list[NDArray[np.uint8]] = []
         kept: list[int] = []
@@ -204,7 +205,7 @@ class EncodedSplit:
         """The first row from a block on that is not corrupt; after the last block comes the first.
 
         Raises:
-            ValueError: if there is none.
+            OptionError: if there is none.
         """
         blocks = np.flatnonzero(self.counts)
         for other in np.roll(blocks, -np.searchsorted(blocks, block)):
@@ -212,7 +213,7 @@ class EncodedSplit:
             for place in range(len(encoded)):
                 if len(decoded := self.decode(encoded.slice(place, place + 1))):
                     return decoded
-        raise ValueError(f"{self.rows.where(block, 0)} ff.: every picture is corrupt")
+        raise OptionError(f"{self.rows.where(block, 0)} ff.: every picture is corrupt")
 
     def _decode_one(
         self, picture: EncodedImage | bytes | None, encoded: EncodedRows, place: int
@@ -231,7 +232,7 @@ class EncodedSplit:
         """Lists of lists as one array.
 
         Raises:
-            ValueError: if one is missing, or they are of different lengths or not of length
+            OptionError: if one is missing, or they are of different lengths or not of length
                 ``embedding_dim``.
         """
         embeddings = encoded.embeddings
@@ -243,7 +244,7 @@ class EncodedSplit:
         while pa.types.is_nested(values.type):
             lengths = {len(row) for row in values}
             if len(lengths) > 1 or (len(shape) == 1 and lengths - {self.embedding_dim}):
-                raise ValueError(
+                raise OptionError(
                     f"embedding_dim={self.embedding_dim} does not fit embedding_key="
                     f"{self.columns.embedding}, which has rows of length {sorted(lengths)}"
                 )
@@ -257,7 +258,7 @@ class EncodedSplit:
         if values.null_count:
             first = int(np.flatnonzero(values.is_null().to_numpy(zero_copy_only=False))[0])
             where = self._where(encoded, first * len(encoded) // len(values))
-            raise ValueError(f"embedding_key={self.columns.embedding}: {where} lacks values")
+            raise OptionError(f"embedding_key={self.columns.embedding}: {where} lacks values")
 
 
 def _one_array(column: pa.ChunkedArray) -> pa.Array:

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from pixelcnn_lit.data.tables.digests import file_digest
 from pixelcnn_lit.data.tables.remote import ChangedFileError, RemoteFile
 from pixelcnn_lit.data.tables.retrying import Retries, is_remote
+from pixelcnn_lit.messages import OptionError
 
 _TABLE_BLOCK = 1000  # rows of a table that are read at once
 _MAX_OPEN = 16  # files on disk that a thread keeps open
@@ -79,7 +80,7 @@ class ParquetRows(AbstractRows):
         retries: how often and how patiently to try again when a remote read fails.
 
     Raises:
-        ValueError: if a local file is not a complete parquet file, or a remote one cannot be read.
+        OptionError: if a local file is not a complete parquet file, or a remote one cannot be read.
     """
 
     def __init__(self, files: Sequence[str], retries: Retries) -> None:
@@ -112,7 +113,7 @@ class ParquetRows(AbstractRows):
         """The named columns of one row group.
 
         Raises:
-            ValueError: if it is damaged, cannot be reached, or is no longer the file of the start.
+            OptionError: if it is damaged, cannot be reached, or is no longer the file of the start.
         """
         number, group, _ = self._groups[block]
         file = self.files[number]
@@ -132,7 +133,7 @@ class ParquetRows(AbstractRows):
         try:
             return attempt()
         except (OSError, pa.ArrowException) as error:
-            raise ValueError(f"{self.where(block, 0)} ff. cannot be read ({error})") from error
+            raise OptionError(f"{self.where(block, 0)} ff. cannot be read ({error})") from error
 
     def where(self, block: int, row: int) -> str:
         """File and row within the file."""
@@ -164,7 +165,7 @@ class ParquetRows(AbstractRows):
         try:
             return attempt()
         except pa.ArrowInvalid as error:
-            raise ValueError(f"{file} is not a complete parquet file ({error})") from error
+            raise OptionError(f"{file} is not a complete parquet file ({error})") from error
 
     def _opened(self, file: str) -> pq.ParquetFile:
         """The open file of this process and thread: neither may share another's connection.

@@ -17,6 +17,7 @@ from rich.progress import track
 from pixelcnn_lit.data.class_names import class_number
 from pixelcnn_lit.data.randomness import uniforms
 from pixelcnn_lit.data.tables.rows import AbstractRows
+from pixelcnn_lit.messages import OptionError
 
 _MANY_BLOCKS = 200  # from here on counting takes seconds and shows a bar
 _REMOTE_READERS = 16  # a network is mostly waited for
@@ -66,7 +67,7 @@ class RowFilter:
             table: the block with at least ``columns()``; None if there are none.
 
         Raises:
-            ValueError: if a row has no label or one out of range.
+            OptionError: if a row has no label or one out of range.
         """
         start, size = int(rows.block_starts[block]), int(rows.block_sizes[block])
         if self.max_examples is not None:
@@ -80,7 +81,7 @@ class RowFilter:
             return Selected(np.flatnonzero(keep), None)
         column = table[self.label_key]
         if column.null_count:
-            raise ValueError(f"label_key={self.label_key}: {rows.where(block, 0)} ff. lack labels")
+            raise OptionError(f"label_key={self.label_key}: {rows.where(block, 0)} ff. lack labels")
         labels = column.to_numpy()[:size].astype(np.int64)
         self._check(labels, rows, block)
         if self.labels is not None:
@@ -96,7 +97,7 @@ class RowFilter:
             return
         wrong = np.flatnonzero((labels < 0) | (labels >= self.num_classes))
         if len(wrong):
-            raise ValueError(
+            raise OptionError(
                 f"num_classes={self.num_classes}, but {rows.where(block, int(wrong[0]))} has "
                 f"label {labels[wrong[0]]}; allowed are 0 … {self.num_classes - 1}"
             )
@@ -122,9 +123,7 @@ class RowFilter:
         return counts
 
 
-def wanted_labels(
-    classes: Sequence[str | int], feature: object, label_key: str
-) -> tuple[int, ...]:
+def wanted_labels(classes: Sequence[str | int], feature: object, label_key: str) -> tuple[int, ...]:
     """Class names or numbers as labels.
 
     Args:
@@ -136,12 +135,12 @@ def wanted_labels(
         The data's labels, in the order of ``classes``.
 
     Raises:
-        ValueError: for a name that the data do not have (with the nearest ones), a number out of
+        OptionError: for a name that the data do not have (with the nearest ones), a number out of
             range, or a class named twice.
     """
     names = list(feature.names) if isinstance(feature, datasets.ClassLabel) else []
     num_classes, owner = len(names) or None, f"the column {label_key}"
     labels = tuple(class_number("classes", c, names, num_classes, owner) for c in classes)
     if len(set(labels)) < len(labels):
-        raise ValueError(f"classes={list(classes)} names a class twice")
+        raise OptionError(f"classes={list(classes)} names a class twice")
     return labels

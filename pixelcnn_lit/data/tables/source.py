@@ -19,7 +19,7 @@ from huggingface_hub.utils import httpx
 
 from pixelcnn_lit.data.tables.retrying import Retries, UnreachableError, is_remote
 from pixelcnn_lit.data.tables.rows import AbstractRows, ParquetRows, TableRows
-from pixelcnn_lit.messages import one_line
+from pixelcnn_lit.messages import OptionError, one_line
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ class Source:
         """The rows of every split, by the data set's own names of its splits.
 
         Raises:
-            ValueError: if there is nothing there, or it cannot be reached.
+            OptionError: if there is nothing there, or it cannot be reached.
         """
         try:
             addresses = self._addresses()
@@ -75,7 +75,7 @@ class Source:
             with _errors_only("huggingface_hub"):  # it tells of every attempt
                 return self._resolved()
         except _UNREACHABLE as error:
-            raise ValueError(self._unreachable(error)) from error
+            raise OptionError(self._unreachable(error)) from error
 
     def _resolved(self) -> dict[str, AbstractRows]:
         """As ``datasets`` finds the files: parquet is read in place, all else becomes a table."""
@@ -91,7 +91,7 @@ class Source:
         if isinstance(builder, Parquet) and (self.streaming or not remote):
             return self._parquet(files)
         if self.streaming and remote:
-            raise ValueError(
+            raise OptionError(
                 f"streaming=true reads parquet, and path={self.path} is not; say streaming=false"
             )
         builder.download_and_prepare()
@@ -111,7 +111,7 @@ class Source:
                 raise ConnectionError(one_line(error)) from error
             given = {"path": self.path, "name": self.name, "data_files": self.data_files}
             options = " ".join(f"{key}={value}" for key, value in given.items() if value)
-            raise ValueError(f"{options}: {one_line(error)}") from error
+            raise OptionError(f"{options}: {one_line(error)}") from error
         # without the hub ``datasets`` gives the newest of what it kept, whatever was asked for
         if isinstance(builder, Cache) and self.revision not in (None, builder.hash):
             raise ConnectionError(
@@ -178,13 +178,13 @@ def split_name(
         splits: names given by the user, which come before the usual ones.
 
     Raises:
-        ValueError: if ``splits`` names one that does not exist.
+        OptionError: if ``splits`` names one that does not exist.
     """
     if splits is None or split not in splits:
         return next((name for name in _NAMES[split] if name in available), None)
     name = splits[split]
     if name not in available:
-        raise ValueError(
+        raise OptionError(
             f"splits.{split}={name} does not exist; this data set has {', '.join(available)}"
         )
     return name

@@ -1,0 +1,71 @@
+"""How far long work is: a bar on a terminal, lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+from pixelcnn_lit.messages import duration, is_first_process, say
+
+EVERY = 30.0
+"""Seconds from one line to the next."""
+
+
+@contextmanager
+def progress(doing: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
+    """Tell on stderr how far work is, from one process.
+
+    Args:
+        doing: what is done: "Decoding".
+        total: how many there are to do.
+        unit: of what: "images".
+
+    Yields:
+        A function to call with how many more are done.
+    """
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _Lines(doing, total, unit).advance
+        return
+    columns = (
+        TextColumn(doing),
+        BarColumn(),
+        TaskProgressColumn(),
+        MofNCompleteColumn(),
+        TextColumn(unit),
+        TimeRemainingColumn(),
+    )
+    disable = not is_first_process()
+    with Progress(*columns, console=console, transient=True, disable=disable) as bar:
+        task = bar.add_task(doing, total=total)
+        yield lambda number: bar.advance(task, number)
+
+
+class _Lines:
+    """A line now and then; none for what is done before the first would be due."""
+
+    def __init__(self, doing: str, total: int, unit: str) -> None:
+        self._doing, self._total, self._unit = doing, total, unit
+        self._done = 0
+        self._start = self._last = time.monotonic()
+
+    def advance(self, number: int) -> None:
+        """So many more are done."""
+        self._done += number
+        now = time.monotonic()
+        if now - self._last < EVERY or not 0 < self._done < self._total:
+            return
+        self._last = now
+        left = duration((now - self._start) * (self._total / self._done - 1))
+        say(f"{self._doing}: {self._done:,} of {self._total:,} {self._unit}, {left} left")

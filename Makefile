@@ -57,7 +57,7 @@ test-all: $(INSTALLED) $(ENGINE) ## All tests, the slow ones included (SLURM's n
 smoke: $(INSTALLED) ## A tiny run from start to end, under a minute
 	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && \
 	  WANDB_MODE=offline $(PYTHON) -m pixelcnn_lit train model=$(VARIANT) data=digits trainer=cpu \
-	  run_dir=$$folder/run trainer.max_epochs=1 trainer.limit_train_batches=5 model.num_filters=16 \
+	  run_dir=$$folder/run trainer.max_epochs=1 trainer.limit_train_batches=5 model.network.num_filters=16 \
 	  trainer.limit_val_batches=1 trainer.limit_test_batches=1 $(ARGS) && \
 	  test -s $$folder/run/checkpoints/best.ckpt && ls $$folder/run/*/epoch=000.png >/dev/null && \
 	  grep -q test/ $$folder/run/metrics.csv && echo "smoke: all there"

@@ -84,12 +84,16 @@ def parse() -> argparse.Namespace:
 
 def pixelcnn() -> AbstractLitModel:
     """Deep enough to see everything but its blind spot."""
-    return LitPixelCNN(1, NUM_LEVELS, IMAGE_SIZE, num_layers=4, num_filters=24, num_hidden=64)
+    return LitPixelCNN(
+        1, NUM_LEVELS, IMAGE_SIZE, network={"num_layers": 4, "num_filters": 24, "num_hidden": 64}
+    )
 
 
 def gated() -> AbstractLitModel:
     """Four layers of a 7×7 and 3×3 kernels."""
-    return LitGatedPixelCNN(1, NUM_LEVELS, IMAGE_SIZE, num_layers=4, num_filters=24, num_hidden=64)
+    return LitGatedPixelCNN(
+        1, NUM_LEVELS, IMAGE_SIZE, network={"num_layers": 4, "num_filters": 24, "num_hidden": 64}
+    )
 
 
 def pp() -> AbstractLitModel:
@@ -98,11 +102,8 @@ def pp() -> AbstractLitModel:
         1,
         NUM_LEVELS,
         IMAGE_SIZE,
-        num_resnet=2,
-        num_hierarchies=2,
-        num_filters=24,
-        num_logistic_mix=5,
-        dropout=0.0,
+        network={"num_resnet": 2, "num_hierarchies": 2, "num_filters": 24, "dropout": 0.0},
+        likelihood={"name": "logistic_mixture", "num_logistic_mix": 5},
     )
 
 
@@ -113,10 +114,7 @@ def autoencoder() -> AbstractLitModel:
         NUM_LEVELS,
         IMAGE_SIZE,
         latent_dim=2,
-        decoder="gated",
-        num_layers=4,
-        num_filters=24,
-        num_hidden=64,
+        network={"name": "gated", "num_layers": 4, "num_filters": 24, "num_hidden": 64},
     )
 
 
@@ -132,7 +130,7 @@ def train(
     model: AbstractLitModel, field: CausalField, num_steps: int, batch_size: int, name: str = ""
 ) -> None:
     """Adam with a linear warm-up and a cosine decay, on images never seen before."""
-    if model.data_init:
+    if model.network.data_init:
         first = torch.from_numpy(field.sample(batch_size, seed=2 * 10**6))
         initialise(model.network, rescale(first, NUM_LEVELS))
     optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)

@@ -146,8 +146,9 @@ def training_rate() -> float:
     num_images, num_steps = (BATCH_SIZE, 20) if device.type == "cuda" else (8, 1)
     num_resnet, num_filters = (5, 128) if device.type == "cuda" else (1, 32)
     model = LitPixelCNNPP(
-        1, 256, [SIDE, SIDE], num_resnet=num_resnet, num_filters=num_filters, num_logistic_mix=5,
-        data_init=False,
+        1, 256, [SIDE, SIDE],
+        network={"num_resnet": num_resnet, "num_filters": num_filters, "data_init": False},
+        likelihood={"name": "logistic_mixture", "num_logistic_mix": 5},
     ).to(device)  # fmt: skip
     images = torch.randint(256, (num_images, 1, SIDE, SIDE), dtype=torch.uint8, device=device)
 

@@ -20,6 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from pixelcnn_lit.sampling.scans import NaiveScan
 from rich.console import Console
 from torch import Tensor
 
@@ -31,7 +32,6 @@ from pixelcnn_lit.models import (
     LitPixelCNNPP,
 )
 from pixelcnn_lit.sampling import walk_bytes
-from pixelcnn_lit.sampling.raster import NaiveWalk
 from pixelcnn_lit.training.folder import code_version
 
 SEED = 0
@@ -70,28 +70,33 @@ class Costs:
 
 GREY = {"channels": 1, "num_levels": 256, "image_size": [28, 28]}
 RGB = {"channels": 3, "num_levels": 256, "image_size": [32, 32]}
-STACK = {"num_layers": 5, "num_filters": 64, "num_hidden": 128}
+FIVE_LOGISTICS = {"name": "logistic_mixture", "num_logistic_mix": 5}
+STACK = {"network": {"num_layers": 5, "num_filters": 64, "num_hidden": 128}}
 
 CASES = [
     Case(
         "PixelCNN++ 5/128/5",
-        lambda: LitPixelCNNPP(**GREY, num_resnet=5, num_filters=128, num_logistic_mix=5),
+        lambda: LitPixelCNNPP(
+            **GREY, network={"num_resnet": 5, "num_filters": 128}, likelihood=FIVE_LOGISTICS
+        ),
     ),
     Case(
         "PixelCNN++ 2/64/5",
-        lambda: LitPixelCNNPP(**GREY, num_resnet=2, num_filters=64, num_logistic_mix=5),
+        lambda: LitPixelCNNPP(
+            **GREY, network={"num_resnet": 2, "num_filters": 64}, likelihood=FIVE_LOGISTICS
+        ),
     ),
     Case("PixelCNN 5/64", lambda: LitPixelCNN(**GREY, **STACK)),
     Case("Gated PixelCNN 5/64", lambda: LitGatedPixelCNN(**GREY, **STACK)),
     Case(
         "PixelCNN autoencoder 5/64",
-        lambda: LitPixelCNNAutoencoder(**GREY, **STACK, decoder="gated", latent_dim=10),
+        lambda: LitPixelCNNAutoencoder(**GREY, **STACK, latent_dim=10),
     ),
     Case(
         "PixelCNN++ 1/32/5",
         lambda: LitPixelCNNPP(
             channels=3, num_levels=256, image_size=[64, 64],
-            num_resnet=1, num_filters=32, num_logistic_mix=5,
+            network={"num_resnet": 1, "num_filters": 32}, likelihood=FIVE_LOGISTICS,
         ),
         batch_size=4,
     ),
@@ -161,12 +166,12 @@ def measure(model: AbstractLitModel, batch_size: int) -> Costs:
     memory = (
         torch.cuda.max_memory_allocated(device)
         if device.type == "cuda"
-        else walk_bytes(model.network, x)
+        else walk_bytes(model.pixel_model, batch_size)
     )
-    naive_walk = NaiveWalk(model.network, x, cond)
-    pixels = seconds(lambda: [naive_walk.params(0, j) for j in range(NUM_NAIVE_PIXELS)], device)
-    naive = pixels / NUM_NAIVE_PIXELS * height * width
-    return Costs(sum(passes) / len(passes), cached, naive, memory)
+    naive = NaiveScan(model.network, x, cond)
+    pixels = seconds(lambda: [naive.params(0, j) for j in range(NUM_NAIVE_PIXELS)], device)
+    naive_seconds = pixels / NUM_NAIVE_PIXELS * height * width
+    return Costs(sum(passes) / len(passes), cached, naive_seconds, memory)
 
 
 def seconds(work: Callable[[], object], device: torch.device) -> float:

@@ -1,4 +1,4 @@
-"""Images as integer levels, and everything that turns them into floats or pictures and back."""
+"""Images as integer levels, and what turns them into floats or pictures."""
 
 from __future__ import annotations
 
@@ -9,9 +9,42 @@ from einops import rearrange
 from torch import Tensor
 from torch.nn import functional as F
 
-# What data give and models take: ``image`` uint8 levels (B, C, H, W) and, where there are any,
-# ``label`` int64 (B,) and ``embedding`` float32 (B, D) or (B, D, H, W).
+# What data give and models take: ``image`` levels (B, C, H, W) of ``level_dtype`` and, where there
+# are any, ``label`` int64 (B,) and ``embedding`` float32 (B, D) or (B, D, H, W).
 Batch = dict[str, Tensor]
+
+
+def level_dtype(num_levels: int) -> torch.dtype:
+    """The smallest integer type that holds levels 0 … num_levels−1.
+
+    >>> level_dtype(256), level_dtype(257), level_dtype(2**16)
+    (torch.uint8, torch.int16, torch.int32)
+    """
+    kinds = (torch.uint8, torch.int16, torch.int32)
+    return next(kind for kind in kinds if num_levels - 1 <= torch.iinfo(kind).max)
+
+
+def check_levels(images: Tensor, image_shape: tuple[int, int, int], num_levels: int) -> None:
+    """Refuse images that are not levels of a model.
+
+    Args:
+        images: any.
+        image_shape: (C, H, W).
+        num_levels: levels of a colour.
+
+    Raises:
+        ValueError: naming what is wrong: type, shape or values.
+    """
+    if images.is_floating_point() or images.dtype == torch.bool:
+        raise ValueError(f"images of {images.dtype}: this model takes levels, whole numbers")
+    if images.shape[1:] != image_shape:
+        wanted = ("B", *image_shape)
+        raise ValueError(f"images of shape {tuple(images.shape)}: this model takes {wanted}")
+    if images.numel() and not 0 <= int(images.min()) <= int(images.max()) < num_levels:
+        raise ValueError(
+            f"images hold levels {int(images.min())} … {int(images.max())}: this model has "
+            f"0 … {num_levels - 1}"
+        )
 
 
 def height_and_width(image_size: Iterable[int]) -> tuple[int, int]:
@@ -50,7 +83,7 @@ def image_grid(images: Tensor, num_levels: int, *, num_columns: int, padding: in
     """Images side by side, row by row, as one picture.
 
     Args:
-        images: uint8 levels (N, C, H, W); N need not fill the last row. Neither grey nor RGB, the
+        images: levels (N, C, H, W); N need not fill the last row. Neither grey nor RGB, the
             colours of an image are drawn in grey beside each other.
         num_levels: how many levels there are.
         num_columns: images per row of the picture.

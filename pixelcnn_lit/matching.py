@@ -1,46 +1,31 @@
-"""The data a checkpoint is measured on or completes: named on the command line, or its run's."""
+"""Matching a model and data: both state the same facts about images."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
-from typing import cast
+from typing import Protocol
 
-from lightning import LightningModule
-from omegaconf import DictConfig, OmegaConf
-
-from pixelcnn_lit import configuration
-from pixelcnn_lit.data.abstract import AbstractImageDataModule
 from pixelcnn_lit.messages import OptionError
-from pixelcnn_lit.models.base import AbstractLitModel
-from pixelcnn_lit.networks.conditions import LabelCondition
 
 FACTS = ("channels", "num_levels", "image_size", "num_classes", "embedding_dim")
+"""What a model is built for and data have."""
 
 
-def build_data(config: DictConfig, model: AbstractLitModel) -> AbstractImageDataModule:
-    """The data module of ``config.data``, or of the run in whose folder the checkpoint lies.
+class StatesFacts(Protocol):
+    """A model, or a data module."""
 
-    Raises:
-        OptionError: if there is none, or its images are not of the model's kind.
-    """
-    source = config
-    if config.get("data") is None:
-        path = Path(config.checkpoint)
-        run_dir = path if path.is_dir() else path.parent.parent
-        if not (run_dir / "config.yaml").is_file():
-            raise OptionError(
-                f"data: must be given, as checkpoint={path} lies in no run folder with config.yaml"
-            )
-        source = cast(DictConfig, OmegaConf.load(run_dir / "config.yaml"))
-    data = cast(AbstractImageDataModule, configuration.build(source, "data"))
-    check_fits(model, data)
-    return data
+    @property
+    def facts(self) -> dict[str, object]:
+        """Values by name in :data:`FACTS`; a model without classes may leave theirs out."""
+        ...
+
+    @property
+    def class_names(self) -> list[str] | None:
+        """What the labels 0, 1, … stand for, if that is known."""
+        ...
 
 
-def check_fits(
-    model: LightningModule, data: AbstractImageDataModule, name_of_model: str = "the model"
-) -> None:
+def check_fits(model: StatesFacts, data: StatesFacts, name_of_model: str = "the model") -> None:
     """Refuse data of another kind than the model was trained on.
 
     Raises:
@@ -48,11 +33,11 @@ def check_fits(
     """
     for name, wanted, found in _misfits(model, data):
         raise OptionError(f"data.{name}={found}: {name_of_model} was trained with {name}={wanted}")
-    if isinstance(model, AbstractLitModel) and isinstance(model.condition, LabelCondition):
+    if model.facts.get("num_classes") is not None:
         _check_class_names(model.class_names, data.class_names)
 
 
-def check_suits(model: LightningModule, data: AbstractImageDataModule) -> None:
+def check_suits(model: StatesFacts, data: StatesFacts) -> None:
     """Refuse to train a model on data of another kind than it is built for.
 
     Raises:
@@ -62,24 +47,22 @@ def check_suits(model: LightningModule, data: AbstractImageDataModule) -> None:
         raise OptionError(f"model.{name}={wanted}: the data have {name}={found}")
 
 
-def _misfits(
-    model: LightningModule, data: AbstractImageDataModule
-) -> Iterator[tuple[str, object, object]]:
+def _misfits(model: StatesFacts, data: StatesFacts) -> Iterator[tuple[str, object, object]]:
     """The facts in which model and data differ, as the model and as the data have them.
 
     A model without classes may read labelled data: it takes no notice of the labels.
     """
-    for name in FACTS:
-        wanted, found = model.hparams.get(name), getattr(data, name)
+    for name, wanted in model.facts.items():
+        found = data.facts[name]
         if wanted is not None and wanted != found:
             yield name, wanted, found
 
 
 def _check_class_names(trained: list[str] | None, found: list[str] | None) -> None:
     """Refuse the right number of classes in another order: their labels mean something else."""
-    for label, names in enumerate(zip(trained or [], found or [], strict=False)):
-        if names[0] != names[1]:
+    for label, (name, other) in enumerate(zip(trained or [], found or [], strict=False)):
+        if name != other:
             raise OptionError(
-                f"data: label {label} is {names[1]}, the model was trained with {names[0]};"
+                f"data: label {label} is {other}, the model was trained with {name};"
                 f" data.classes=[{','.join(trained or [])}]"
             )

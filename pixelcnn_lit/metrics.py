@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torchmetrics import Metric
 
 
@@ -74,3 +74,8 @@ class NatsPerDim(AbstractPerDim):
     def compute(self) -> Tensor:
         """nats/dim so far; NaN before the first image."""
         return nats_per_dim(self.log_prob, self.num_dims)
+
+
+def per_dim_metrics() -> nn.ModuleDict:
+    """Both by the name under which they are logged."""
+    return nn.ModuleDict({"bits_per_dim": BitsPerDim(), "nats_per_dim": NatsPerDim()})

@@ -83,8 +83,8 @@ MUTANTS = [
     Mutant(
         "mask B in the head (PixelCNN++)",
         "networks/heads.py",
-        'hears = color_mask("A", torch.arange(colors), groups)',
-        'hears = color_mask("B", torch.arange(colors), groups)',
+        'hears = color_mask("A", color_groups(in_channels, colors), groups)',
+        'hears = color_mask("B", color_groups(in_channels, colors), groups)',
         PAST,
     ),
     Mutant(
@@ -111,8 +111,8 @@ MUTANTS = [
     Mutant(
         "no link into the horizontal stack",
         "networks/gated_pixelcnn.py",
-        "wide = self.conv(x, walk) + link",
-        "wide = self.conv(x, walk) + 0 * link",
+        "wide = self.conv(x, cache) + link",
+        "wide = self.conv(x, cache) + 0 * link",
         REACH,
     ),
     Mutant(
@@ -139,8 +139,8 @@ MUTANTS = [
     Mutant(
         "condition that a layer does not read",
         "networks/gated_pixelcnn.py",
-        "        return gate(wide), self.link(wide, walk)",
-        "        return gate(wide), self.link(self.conv(x, walk), walk)",
+        "        return gate(wide), self.link(wide, cache)",
+        "        return gate(wide), self.link(self.conv(x, cache), cache)",
         GRADIENT,
     ),
     Mutant(
@@ -160,8 +160,8 @@ MUTANTS = [
     Mutant(
         "ul blind to the row above (PixelCNN++)",
         "networks/pixelcnn_pp.py",
-        "start = features[0][-1] + self.ul_left(x, walk)",
-        "start = 0 * features[0][-1] + self.ul_left(x, walk)",
+        "start = features[0][-1] + self.ul_left(x, cache)",
+        "start = 0 * features[0][-1] + self.ul_left(x, cache)",
         select("laws_training", "gradient and pp"),
     ),
     Mutant(
@@ -221,8 +221,8 @@ MUTANTS = [
     ),
     Mutant(
         "coupling that both network and likelihood make",
-        "models/pixelcnn_pp.py",
-        "orders_channels=not pixels.couples_channels",
+        "models/tables.py",
+        "orders_channels=not likelihood.couples_channels",
         "orders_channels=True",
         SUM,
     ),
@@ -256,7 +256,7 @@ MUTANTS = [
     ),
     Mutant(
         "mean instead of sum over the pixels",
-        "models/generative.py",
+        "models/model.py",
         "return pixels.log_prob(images.movedim(1, -1)).sum((1, 2))",
         "return pixels.log_prob(images.movedim(1, -1)).mean((1, 2))",
         BITS,
@@ -264,15 +264,15 @@ MUTANTS = [
     Mutant(
         "one pass over the colours of an ordering network",
         "sampling/walk.py",
-        "self.passes = colors if network.orders_channels else [slice(None)]",
+        "self.passes = colors if model.network.orders_channels else [slice(None)]",
         "self.passes = [slice(None)]",
         DRAWN,
     ),
     Mutant(
         "pixels painted as levels, not rescaled",
         "sampling/walk.py",
-        "x = rescale(levels.to(self.dtype), self.likelihood.num_levels)[:, : chosen.stop]",
-        "x = levels.to(self.dtype)[:, : chosen.stop]",
+        "x = self.model.input(levels[:, : chosen.stop])",
+        "x = levels[:, : chosen.stop].to(torch.get_default_dtype())",
         DRAWN,
     ),
     Mutant(
@@ -298,9 +298,9 @@ MUTANTS = [
     ),
     Mutant(
         "every batch drawn from the same seeds",
-        "sampling/request.py",
-        "draw_uniforms(self.seeds[part],",
-        "draw_uniforms(self.seeds[: part.stop - part.start],",
+        "sampling/batches.py",
+        "draw_uniforms(seeds[part],",
+        "draw_uniforms(seeds[: part.stop - part.start],",
         SPLIT,
     ),
     Mutant(
@@ -320,21 +320,21 @@ MUTANTS = [
     Mutant(
         "walk: pending pixels of the second row missing",
         "layers/resample.py",
-        "return self.pixels[self.walk.row % 2][column]",
+        "return self.pixels[self.cache.row % 2][column]",
         "return self.pixels[0][column]",
         CACHED_PP,
     ),
     Mutant(
         "walk: second pending row missing",
         "layers/resample.py",
-        "return self.rows[self.walk.row % 2]",
+        "return self.rows[self.cache.row % 2]",
         "return self.rows[0]",
         CACHED_PP,
     ),
     Mutant(
         "walk: pixels forgotten while the coarser level sleeps",
         "layers/resample.py",
-        "return pixel.push(x, walk.column)",
+        "return pixel.push(x, cache.column)",
         "return None",
         CACHED_PP,
     ),
@@ -347,14 +347,14 @@ MUTANTS = [
     ),
     Mutant(
         "walk: coarser level keeps its first row",
-        "layers/walk.py",
+        "layers/raster_cache.py",
         "            self.coarser._start_caches()",
         "            pass",
         CACHED_PP,
     ),
     Mutant(
         "walk: coarser level conditioned on the map of the finest",
-        "sampling/raster.py",
+        "sampling/scans.py",
         "        self.maps: dict[int, PresentRow] = {}",
         "        self.conds = self.conds[:1] * network.num_hierarchies\n"
         "        self.maps: dict[int, PresentRow] = {}",
@@ -362,7 +362,7 @@ MUTANTS = [
     ),
     Mutant(
         "walk: every row conditioned on the first of the map",
-        "sampling/raster.py",
+        "sampling/scans.py",
         "present.read(row >> level)",
         "present.read(0)",
         CACHED_GATED,
@@ -393,7 +393,7 @@ MUTANTS = [
     ),
     Mutant(
         "graphs: rows of different kinds taken for the same",
-        "sampling/raster.py",
+        "sampling/scans.py",
         "return next((n for n in range(num_coarser) if row >> n & 1), num_coarser)",
         "return next((n for n in range(num_coarser) if row >> n & 1), 0)",
         REPLAYED,
@@ -415,8 +415,8 @@ MUTANTS = [
     Mutant(
         "no residual connection (PixelCNN)",
         "networks/pixelcnn.py",
-        "return x + (_run(self.widen, hidden, walk) if self.widen else hidden)",
-        "return 0 * x + (_run(self.widen, hidden, walk) if self.widen else hidden)",
+        "return x + (_run(self.widen, hidden, cache) if self.widen else hidden)",
+        "return 0 * x + (_run(self.widen, hidden, cache) if self.widen else hidden)",
         PAPER_PIXELCNN,
     ),
     Mutant(
@@ -443,8 +443,8 @@ MUTANTS = [
     Mutant(
         "link taken after the gate instead of before",
         "networks/gated_pixelcnn.py",
-        "return gate(wide), self.link(wide, walk)",
-        "return gate(wide), self.link(gate(wide).repeat(1, 2, *[1] * (wide.ndim - 2)), walk)",
+        "return gate(wide), self.link(wide, cache)",
+        "return gate(wide), self.link(gate(wide).repeat(1, 2, *[1] * (wide.ndim - 2)), cache)",
         PAPER_GATED,
     ),
     Mutant(
@@ -457,15 +457,15 @@ MUTANTS = [
     Mutant(
         "dropout after the second convolution",
         "networks/streams.py",
-        "hidden = self.conv_out(self.dropout(self.activation(hidden)), walk)",
-        "hidden = self.dropout(self.conv_out(self.activation(hidden), walk))",
+        "hidden = self.conv_out(self.dropout(self.activation(hidden)), cache)",
+        "hidden = self.dropout(self.conv_out(self.activation(hidden), cache))",
         select("reference_networks", "dropout"),
     ),
     Mutant(
         "no activation before the parameters (PixelCNN++)",
         "networks/heads.py",
-        "return self.out(F.elu(ul), walk)",
-        "return self.out(ul, walk)",
+        "return self.out(F.elu(ul), cache)",
+        "return self.out(ul, cache)",
         PAPER_PP,
     ),
     Mutant(
@@ -512,7 +512,7 @@ MUTANTS = [
     ),
     Mutant(
         "loss in nats",
-        "models/base.py",
+        "models/model.py",
         "loss = bits_per_dim(log_prob, self.num_dims).mean()",
         "loss = nats_per_dim(log_prob, self.num_dims).mean()",
         select("laws_training", "descends"),
@@ -528,7 +528,7 @@ MUTANTS = [
     ),
     Mutant(
         "evaluated without the condition",
-        "evaluate.py",
+        "commands/evaluate.py",
         "yield model.log_prob(images, cond).cpu()",
         "yield model.log_prob(images, cond if cond is None else cond * 0).cpu()",
         select("evaluate", "in_one_batch"),
@@ -550,9 +550,30 @@ MUTANTS = [
     Mutant(
         "walk: a margin too narrow for the kernel",
         "networks/base.py",
-        "return Walk.begin(canvas, margin=margin,",
-        "return Walk.begin(canvas, margin=margin - 1,",
+        "return RasterCache.begin(canvas, margin=margin,",
+        "return RasterCache.begin(canvas, margin=margin - 1,",
         CACHED_GATED,
+    ),
+    Mutant(
+        "colours counted as floats of the input",
+        "networks/base.py",
+        "return self.num_colors if self.orders_channels else 1",
+        "return self.in_channels if self.orders_channels else 1",
+        select("networks", "floats_of_a_colour"),
+    ),
+    Mutant(
+        "walk: levels kept in a byte whatever their number",
+        "images.py",
+        "return next(kind for kind in kinds if num_levels - 1 <= torch.iinfo(kind).max)",
+        "return kinds[0]",
+        select("sampling", "beyond_a_byte"),
+    ),
+    Mutant(
+        "saved options without the defaults",
+        "models/tables.py",
+        'return {"name": given["name"], **lists}',
+        "return dict(given)",
+        select("models", "plain_nested"),
     ),
 ]
 

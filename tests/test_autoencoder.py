@@ -18,33 +18,26 @@ from pixelcnn_lit.commands.reconstruct import reconstruct, three_columns
 from pixelcnn_lit.data import HFImageDataModule
 from pixelcnn_lit.images import rescale
 from pixelcnn_lit.models import LitConvAutoencoder, LitPixelCNN, LitPixelCNNAutoencoder
-from pixelcnn_lit.models.autoencoder import decoder_class
+from pixelcnn_lit.models.tables import NETWORKS
 from pixelcnn_lit.networks.encoder import ConvDecoder, ConvEncoder
 
 DECODERS = ("pixelcnn", "gated", "pp")
 TINY = {
-    "pixelcnn": {"num_layers": 1, "num_filters": 6, "num_hidden": 6, "bottleneck": False},
-    "gated": {"num_layers": 2, "num_filters": 6, "num_hidden": 6},
-    "pp": {"num_resnet": 1, "num_hierarchies": 2, "num_filters": 6},
+    "pixelcnn": {
+        "name": "pixelcnn",
+        "num_layers": 1,
+        "num_filters": 6,
+        "num_hidden": 6,
+        "bottleneck": False,
+    },
+    "gated": {"name": "gated", "num_layers": 2, "num_filters": 6, "num_hidden": 6},
+    "pp": {"name": "pp", "num_resnet": 1, "num_hierarchies": 2, "num_filters": 6},
 }
-UNREAD = [
-    ("pixelcnn", "num_resnet", 1),
-    ("pixelcnn", "data_init", True),
-    ("gated", "bottleneck", False),
-    ("gated", "activation", "relu"),
-    ("gated", "dropout", 0.1),
-    ("gated", "weight_norm", True),
-    ("pp", "num_layers", 3),
-    ("pp", "num_hidden", 8),
-    ("pp", "first_kernel_size", 5),
-]
 
 
 def autoencoder(decoder, channels=1, num_levels=4, image_size=(6, 5), **options):
-    arguments = {"latent_dim": 3, "num_encoder_filters": 4} | TINY[decoder] | options
-    return LitPixelCNNAutoencoder(
-        channels, num_levels, list(image_size), decoder=decoder, **arguments
-    )
+    arguments = {"latent_dim": 3, "num_encoder_filters": 4, "network": TINY[decoder]} | options
+    return LitPixelCNNAutoencoder(channels, num_levels, list(image_size), **arguments)
 
 
 def digits(**options):
@@ -127,23 +120,18 @@ def test_the_likelihood_of_an_image_moves_every_parameter_of_encoder_and_decoder
     assert idle == []
 
 
-@pytest.mark.parametrize(("decoder", "name", "value"), UNREAD)
-def test_an_argument_that_the_decoder_does_not_read_is_refused(decoder, name, value):
-    with pytest.raises(ValueError, match=f"^{name}={value}: decoder={decoder} does not read it"):
-        LitPixelCNNAutoencoder(1, 4, [6, 5], decoder=decoder, **{name: value})
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"decoder": "rnn"}, "decoder='rnn': allowed are"),
+        ({"network": {"name": "rnn"}}, "network.name=rnn: allowed are"),
+        ({"network": {"name": "pp", "num_layers": 3}}, "network.num_layers=3: no such option"),
         ({"latent_dim": 0}, "latent_dim=0"),
         ({"num_encoder_filters": 0}, "num_encoder_filters=0"),
         (
-            {"decoder": "pp", "num_hierarchies": 5, "num_filters": 4},
-            "num_hierarchies=5: images of 6x5 allow",
+            {"network": {"name": "pp", "num_hierarchies": 5, "num_filters": 4}},
+            "network.num_hierarchies=5: images of 6x5 allow",
         ),
-        ({"decoder": "gated", "kernel_size": 4}, "kernel_size=4"),
+        ({"network": {"kernel_size": 4}}, "network.kernel_size=4"),
     ],
 )
 def test_an_argument_out_of_range_is_refused_by_name(options, message):
@@ -152,23 +140,19 @@ def test_an_argument_out_of_range_is_refused_by_name(options, message):
 
 
 @pytest.mark.parametrize("decoder", DECODERS)
-def test_what_is_bright_out_stays_at_the_default_of_the_decoders_network(decoder):
-    model = LitPixelCNNAutoencoder(3, 9, [8, 8], decoder=decoder, latent_dim=7, num_filters=6)
-    network = decoder_class(decoder)(
+def test_what_is_left_out_stays_at_the_default_of_the_decoders_network(decoder):
+    chosen = {"name": decoder, "num_filters": 6}
+    model = LitPixelCNNAutoencoder(3, 9, [8, 8], latent_dim=7, network=chosen)
+    made = NETWORKS[decoder]
+    network = made(
+        made.options_type(num_filters=6),
         3,
         model.likelihood.num_params,
         orders_channels=not model.likelihood.couples_channels,
         cond_channels=7,
-        num_filters=6,
     )
     shapes = {name: p.shape for name, p in model.network.named_parameters()}
     assert shapes == {name: p.shape for name, p in network.named_parameters()}
-
-
-def test_each_decoder_comes_with_its_usual_likelihood():
-    names = {d: type(autoencoder(d).likelihood).__name__ for d in DECODERS}
-    assert names == {"pixelcnn": "Softmax", "gated": "Softmax", "pp": "LogisticMixture"}
-    assert type(autoencoder("pp", likelihood="softmax").likelihood).__name__ == "Softmax"
 
 
 def test_images_cannot_be_drawn_without_codes_or_from_codes_of_another_length():
@@ -182,7 +166,7 @@ def test_images_cannot_be_drawn_without_codes_or_from_codes_of_another_length():
 @pytest.mark.parametrize("decoder", DECODERS)
 def test_a_trained_autoencoder_reloads_from_its_checkpoint_alone(decoder, tmp_path):
     model = LitPixelCNNAutoencoder(
-        1, 17, [8, 8], decoder=decoder, latent_dim=3, num_encoder_filters=4, **TINY[decoder]
+        1, 17, [8, 8], latent_dim=3, num_encoder_filters=4, network=TINY[decoder]
     )
     trainer = fit(model, tmp_path)
     trainer.save_checkpoint(tmp_path / "a.ckpt")
@@ -199,10 +183,9 @@ def test_a_trained_autoencoder_reloads_from_its_checkpoint_alone(decoder, tmp_pa
 def twilight():
     """An autoencoder that has seen noisy images, bright or dark."""
     torch.manual_seed(0)
-    model = LitPixelCNNAutoencoder(
-        1, 2, [4, 6], decoder="gated", likelihood="bernoulli", latent_dim=1,
-        num_encoder_filters=4, num_layers=1, num_filters=8, num_hidden=8,
-    )  # fmt: skip
+    sizes = {"name": "gated", "num_layers": 1, "num_filters": 8, "num_hidden": 8}
+    arguments = {"network": sizes, "likelihood": {"name": "bernoulli"}, "latent_dim": 1}
+    model = LitPixelCNNAutoencoder(1, 2, [4, 6], num_encoder_filters=4, **arguments)
     optimizer = torch.optim.Adam(model.parameters(), lr=2e-2)
     for _ in range(150):
         optimizer.zero_grad()
@@ -366,7 +349,7 @@ def test_pictures_leave_the_random_numbers_of_training_alone(tmp_path):
     for callbacks in ([], [Reconstructions(num_images=4, num_draws=1, num_pairs=1)]):
         torch.manual_seed(5)
         model = LitPixelCNNAutoencoder(
-            1, 17, [8, 8], decoder="pp", latent_dim=3, num_encoder_filters=4, **TINY["pp"]
+            1, 17, [8, 8], latent_dim=3, num_encoder_filters=4, **TINY["pp"], network={"name": "pp"}
         )
         before = torch.get_rng_state()
         fit(model, tmp_path, callbacks=callbacks)

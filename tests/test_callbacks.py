@@ -55,7 +55,10 @@ def stepped(at_batch: int, rank: int = 0) -> torch.Tensor:
     loop = SimpleNamespace(epoch_loop=SimpleNamespace(total_batch_idx=at_batch))
     trainer = cast(Trainer, SimpleNamespace(fit_loop=loop, global_rank=rank))
     StepSeeds(seed=7).on_train_batch_start(
-        trainer, LitPixelCNNPP(1, 2, [2, 2], num_hierarchies=1, num_filters=2), {}, 0
+        trainer,
+        LitPixelCNNPP(1, 2, [2, 2], network={"num_hierarchies": 1, "num_filters": 2}),
+        {},
+        0,
     )
     return torch.rand(8)
 
@@ -147,7 +150,7 @@ def test_a_gradient_that_is_not_a_number_spoils_no_checkpoint(
 def test_the_average_lies_where_the_weights_go_and_its_count_where_python_reads_it() -> None:
     """On the meta device, as if it were a GPU to which the model has not been moved yet."""
     strategy = SimpleNamespace(root_device=torch.device("meta"))
-    model = LitPixelCNNPP(1, 2, [2, 2], num_hierarchies=1, num_filters=2)
+    model = LitPixelCNNPP(1, 2, [2, 2], network={"num_hierarchies": 1, "num_filters": 2})
     callback = AveragedWeights()
     trainer = SimpleNamespace(strategy=strategy, precision_plugin=Precision())
     callback.setup(cast(Trainer, trainer), model, "fit")
@@ -185,7 +188,9 @@ def test_every_column_of_the_samples_shows_one_class(
 
 
 def test_drawn_images_are_of_the_class_of_the_real_ones_above() -> None:
-    model = LitPixelCNNPP(1, 4, [3, 3], num_classes=3, num_filters=2, num_hierarchies=1)
+    model = LitPixelCNNPP(
+        1, 4, [3, 3], num_classes=3, network={"num_filters": 2, "num_hierarchies": 1}
+    )
     asked: list[list[int]] = []
     model.sample = lambda number, cond, **_: (  # type: ignore[method-assign]
         asked.append(cond.tolist()) or torch.zeros(number, 1, 3, 3, dtype=torch.uint8)
@@ -330,7 +335,9 @@ def test_a_signal_in_the_last_step_is_acted_upon_and_nothing_is_lost(tmp_path: P
         enable_progress_bar=False, enable_model_summary=False, default_root_dir=tmp_path,
         callbacks=[SignalInTheLastStep(), Checkpoints(str(tmp_path / "checkpoints"))],
     )  # fmt: skip
-    model = LitPixelCNNPP(1, 17, [8, 8], num_hierarchies=1, num_filters=2, num_resnet=1)
+    model = LitPixelCNNPP(
+        1, 17, [8, 8], network={"num_hierarchies": 1, "num_filters": 2, "num_resnet": 1}
+    )
     facts = {"channels": 1, "num_levels": 17, "image_size": [8, 8], "num_classes": 10}
     with pytest.raises(Interrupted, match="SIGTERM after step 3"):
         trainer.fit(model, datamodule=HFImageDataModule("digits", **facts, batch_size=8))

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lightning import Trainer
 from small_sets import random_images, write_split
+from variants import nested
 
 from pixelcnn_lit.data import HFImageDataModule
 from pixelcnn_lit.models import LitGatedPixelCNN, LitPixelCNN, LitPixelCNNPP
@@ -35,8 +36,9 @@ SIZE = [4, 6]
 
 def build(name, image_size=SIZE, num_levels=2, **options):
     model_class, sizes = MODELS[name]
-    likelihood = "bernoulli" if num_levels == 2 else "logistic_mixture"
-    return model_class(1, num_levels, list(image_size), likelihood=likelihood, **(sizes | options))
+    likelihood = {"name": "bernoulli" if num_levels == 2 else "logistic_mixture"}
+    arguments = nested(sizes | options)
+    return model_class(1, num_levels, list(image_size), likelihood=likelihood, **arguments)
 
 
 def train(model, images, conds, *, num_steps=60, learning_rate=1e-2):

@@ -125,13 +125,13 @@ def test_an_unknown_choice_is_refused_with_all_choices() -> None:
 @pytest.mark.parametrize(
     ("override", "allowed"),
     [
-        ("model.num_filters=many", "an integer"),
-        ("model.num_filters=2.5", "an integer"),
-        ("model.num_filters=true", "an integer"),
-        ("model.dropout=high", "a number"),
-        ("model.num_filters=null", "an integer"),
-        ("model.receptive_field_dims=3", "a list of integers"),
-        ("model.resnet_activation=gelu", "concat_elu or elu or relu"),
+        ("model.network.num_filters=many", "an integer"),
+        ("model.network.num_filters=2.5", "an integer"),
+        ("model.network.num_filters=true", "an integer"),
+        ("model.network.dropout=high", "a number"),
+        ("model.network.num_filters=null", "an integer"),
+        ("model.network.receptive_field_dims=3", "a list of integers"),
+        ("model.network.resnet_activation=gelu", "concat_elu or elu or relu"),
         ("model.optimizer.lr=fast", "a number"),
         ("trainer.max_epochs=two", "an integer"),
         ("trainer.precision=fp8", "bf16-mixed"),
@@ -149,13 +149,13 @@ def test_a_wrong_type_is_refused_with_the_right_one(override: str, allowed: str)
 
 def test_integers_are_numbers_and_lists_are_tuples() -> None:
     check(
-        compose_config("train", [*CPU, "model.dropout=0", "model.optimizer.betas=[0,0.5]"]),
+        compose_config("train", [*CPU, "model.network.dropout=0", "model.optimizer.betas=[0,0.5]"]),
         RunOptions,
     )
 
 
 def test_a_constructors_complaint_names_its_part() -> None:
-    config = compose_config("train", [*CPU, "model.num_hierarchies=9"])
+    config = compose_config("train", [*CPU, "model.network.num_hierarchies=9"])
     with pytest.raises(ValueError, match=r"^model: num_hierarchies=9") as caught:
         build(config, "model")
     assert "\n" not in str(caught.value)
@@ -200,7 +200,7 @@ def test_a_mistake_ends_the_command_with_one_line_and_status_2(tmp_path: Path) -
         "trainer=cpu",
         f"run_dir={tmp_path}/run",
     ]
-    for mistake in ("model.num_resnets=3", "model.num_hierarchies=9", "data.path=/nowhere"):
+    for mistake in ("model.num_resnets=3", "model.network.num_hierarchies=9", "data.path=/nowhere"):
         ended = subprocess.run([*command, mistake], capture_output=True, text=True, cwd=tmp_path)
         assert ended.returncode == 2
         assert ended.stderr.startswith("error: ")
@@ -212,7 +212,7 @@ def test_a_mistake_ends_the_command_with_one_line_and_status_2(tmp_path: Path) -
 def test_a_job_that_fails_leaves_the_others_of_a_multirun(tmp_path: Path) -> None:
     command = [
         sys.executable, "-m", "pixelcnn_lit", "train", "-m", "trainer=cpu", "debug=fast",
-        "model.num_filters=4", "model.num_hierarchies=1,9,2", f"hydra.sweep.dir={tmp_path}/out",
+        "model.network.num_filters=4", "model.network.num_hierarchies=1,9,2", f"hydra.sweep.dir={tmp_path}/out",
     ]  # fmt: skip
     ended = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert ended.returncode == 2
@@ -249,7 +249,7 @@ def test_an_added_option_at_the_top_that_nothing_reads_is_refused() -> None:
     assert refusal("+max_epochs=7").startswith("max_epochs=7: no such option")
     assert refusal("+width=???").startswith("width=???: no such option")
     for reader in ("${width}", "${..width}", "${oc.select:width,8}"):
-        config = compose_config("train", [*CPU, "+width=7", f"model.num_filters={reader}"])
+        config = compose_config("train", [*CPU, "+width=7", f"model.network.num_filters={reader}"])
         check(config, RunOptions)
         assert config.model.num_filters == 7
 

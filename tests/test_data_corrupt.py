@@ -96,7 +96,7 @@ def test_every_rank_takes_as_many_steps_however_many_pictures_each_skips(tmp_pat
 def test_bits_per_dim_over_a_stream_with_corrupt_pictures_are_those_of_the_others(tmp_path):
     pictures = [b"nonsense" if row < 4 else numbered_picture(row) for row in range(30)]
     write_parquet(tmp_path / "data" / "test.parquet", pictures, 30 * [0])
-    model = LitPixelCNN(1, 256, [4, 4], num_filters=4, num_layers=1)
+    model = LitPixelCNN(1, 256, [4, 4], network={"num_filters": 4, "num_layers": 1})
     trainer = L.Trainer(
         accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
         enable_model_summary=False, use_distributed_sampler=False,

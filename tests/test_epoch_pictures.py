@@ -40,7 +40,7 @@ def shown(callback: SampleGrid | Reconstructions, model: LightningModule, folder
 
 def tiny(num_classes: int | None) -> LitPixelCNN:
     options = {"num_filters": 2, "num_layers": 1, "num_hidden": 2, "first_kernel_size": 3}
-    return LitPixelCNN(1, 4, [2, 2], num_classes=num_classes, **options)
+    return LitPixelCNN(1, 4, [2, 2], num_classes=num_classes, network=options)
 
 
 def test_every_class_is_shown_when_the_data_come_class_after_class(tmp_path: Path) -> None:

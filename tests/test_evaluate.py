@@ -26,7 +26,7 @@ def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run_dir = tmp_path_factory.mktemp("evaluate") / "run"
     open_run_dir(run_dir, compose_config("train", ["trainer=cpu", f"run_dir={run_dir}"]))
     torch.manual_seed(0)
-    model = LitPixelCNN(**DIGITS, num_filters=4, num_layers=1, num_hidden=4)
+    model = LitPixelCNN(**DIGITS, network={"num_filters": 4, "num_layers": 1, "num_hidden": 4})
     for parameter in model.parameters():  # an untrained model hardly reads its label
         torch.nn.init.normal_(parameter, std=0.8)
     write_checkpoint(model, run_dir / "checkpoints" / "best.ckpt")

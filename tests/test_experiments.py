@@ -25,11 +25,11 @@ RECIPES = {
     "imagenet64_gated",
     "imagenet32_autoencoder",
 }
-LAYERS = ["model.num_layers=1", "model.num_filters=6", "model.num_hidden=6"]
+LAYERS = ["model.network.num_layers=1", "model.network.num_filters=6", "model.network.num_hidden=6"]
 TINY = {
     "LitPixelCNN": LAYERS,
     "LitGatedPixelCNN": LAYERS,
-    "LitPixelCNNPP": ["model.num_resnet=1", "model.num_filters=6"],
+    "LitPixelCNNPP": ["model.network.num_resnet=1", "model.network.num_filters=6"],
     "LitPixelCNNAutoencoder": [*LAYERS, "model.num_encoder_filters=2"],
 }
 """What makes the networks of the papers small enough for a test."""

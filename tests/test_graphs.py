@@ -15,7 +15,6 @@ from tape import TapeDevice
 from torch import Tensor
 from variants import OPTIONS, Case, Options, case_of, cases, random_images
 
-from pixelcnn_lit.images import rescale
 from pixelcnn_lit.likelihoods import AbstractPixels
 from pixelcnn_lit.models import AbstractLitModel
 from pixelcnn_lit.networks.base import AbstractNetwork
@@ -29,7 +28,7 @@ from pixelcnn_lit.sampling.graphs import (
     cuda_device,
     runner,
 )
-from pixelcnn_lit.sampling.raster import CachedWalk
+from pixelcnn_lit.sampling.scans import CachedScan
 
 ORDERED_AND_COUPLED = ["softmax", "logistic_mixture"]
 BATCH = 2
@@ -47,10 +46,9 @@ def walked(
     with torch.no_grad():
         cond = model.condition(case.cond(model, BATCH))
     return walk(
-        model.network,
-        model.likelihood,
-        torch.zeros(BATCH, *model.image_shape),
+        model.pixel_model,
         chooser or Draw(uniforms),
+        BATCH,
         cond=cond,
         guidance=guidance,
         run_by=run_by,
@@ -124,18 +122,18 @@ def test_the_first_row_is_run_and_every_kind_recorded_once_and_then_replayed():
 @pytest.mark.parametrize("case", cases(likelihoods=["logistic_mixture"], channels=[3]), ids=str)
 def test_what_a_walk_keeps_stays_where_it_is(case: Case):
     model = case.build((9, 8))
-    x = rescale(random_images(model, BATCH), model.likelihood.num_levels)
+    x = model.input(random_images(model, BATCH))
     with torch.no_grad():
-        raster = CachedWalk(model.network, x, model.condition(case.cond(model, BATCH)))
+        scan = CachedScan(model.network, x, model.condition(case.cond(model, BATCH)))
         addresses = []
         for row in range(9):
-            raster.read_row(row)
-            raster.start_row(row)
+            scan.read_row(row)
+            scan.start_row(row)
             for column in range(8):
-                raster.params(row, column)
-                raster.paint(row, column, x[:, :, row, column])
-            conds = [cond for cond in raster.conds if cond is not None]
-            addresses.append([t.data_ptr() for t in [*raster.walk.tensors(), *conds]])
+                scan.params(row, column)
+                scan.paint(row, column, x[:, :, row, column])
+            conds = [cond for cond in scan.conds if cond is not None]
+            addresses.append([t.data_ptr() for t in [*scan.cache.tensors(), *conds]])
     assert addresses == [addresses[0]] * 9
 
 
@@ -288,11 +286,11 @@ def test_a_walk_asks_its_device_nothing_and_brings_it_nothing(case: Case):
     images, given = random_images(model, BATCH).to("meta"), (torch.rand(3, 2) < 0.4).to("meta")
     with torch.no_grad():
         cond = model.condition(case.cond(model, BATCH))
+    model.to("meta")
     drawn = walk(
-        model.network.to("meta"),
-        model.likelihood,
-        torch.zeros(BATCH, *model.image_shape, device="meta"),
+        model.pixel_model,
         Complete(images, given, Draw(uniforms)),
+        BATCH,
         cond=None if cond is None else cond.to("meta"),
         guidance=2.0 if case.variant.name == "gated" else 1.0,
     )
@@ -310,10 +308,9 @@ def test_cuda_graphs_give_the_images_of_the_walk(case: Case):
     cond = None if cond is None else cond.cuda()
     expected, recorded = (
         walk(
-            model.network,
-            model.likelihood,
-            torch.zeros(BATCH, *model.image_shape, device="cuda"),
+            model.pixel_model,
             Draw(draw_uniforms([5, 6], model.likelihood, model.image_size).cuda()),
+            BATCH,
             cond=model.condition(cond),
             run_by=run_by,
         )

@@ -7,10 +7,9 @@ import torch
 from torch import Tensor
 from variants import OPTIONS, Case, Options, case_of, cases, network_inputs, random_images, seeded
 
-from pixelcnn_lit.images import rescale
 from pixelcnn_lit.models import AbstractLitModel
 from pixelcnn_lit.sampling import Likeliest, Replay, walk
-from pixelcnn_lit.sampling.raster import CachedWalk
+from pixelcnn_lit.sampling.scans import CachedScan
 
 ORDERED_AND_COUPLED = ["softmax", "logistic_mixture"]
 RGB = cases(likelihoods=ORDERED_AND_COUPLED, channels=[3], conditionings=["none"])
@@ -28,18 +27,18 @@ def cached_params(model: AbstractLitModel, x: Tensor, cond: Tensor | None) -> Te
     colour are taken before it is painted.
     """
     network = model.network
-    raster = CachedWalk(network, torch.full_like(x, torch.nan), cond)
+    scan = CachedScan(network, torch.full_like(x, torch.nan), cond)
     params = x.new_empty(len(x), network.num_params, *x.shape[2:])
     groups = params.unflatten(1, (network.colors, -1))
     for row in range(x.shape[2]):
-        raster.read_row(row)
-        raster.start_row(row)
+        scan.read_row(row)
+        scan.start_row(row)
         for column in range(x.shape[3]):
             for color in range(network.colors):
-                here = raster.params(row, column).unflatten(1, (network.colors, -1))
+                here = scan.params(row, column).unflatten(1, (network.colors, -1))
                 groups[:, color, :, row, column] = here[:, color]
-                painted = color + 1 if network.colors > 1 else x.shape[1]
-                raster.paint(row, column, x[:, :painted, row, column])
+                painted = color + 1 if network.colors > 1 else x.shape[1]  # one float per colour
+                scan.paint(row, column, x[:, :painted, row, column])
     return params
 
 
@@ -123,11 +122,11 @@ def test_cached_and_naive_walks_choose_identical_guided_completions(case: Case):
 def test_a_greedy_image_is_a_fixed_point_of_teacher_forcing(case: Case):
     model = case.build((4, 5))
     x, cond = network_inputs(model, random_images(model, 2), case.cond(model, 2))
-    greedy = walk(model.network, model.likelihood, x, Likeliest(), cond=cond)
+    greedy = walk(model.pixel_model, Likeliest(), len(x), cond=cond)
     with torch.no_grad():
-        forced = model.likelihood(model.network(rescale(greedy, model.likelihood.num_levels), cond))
+        forced = model.pixel_model(greedy, cond)
     assert torch.equal(forced.mode.movedim(-1, 1), greedy.long())
-    assert torch.equal(walk(model.network, model.likelihood, x, Replay(greedy), cond=cond), greedy)
+    assert torch.equal(walk(model.pixel_model, Replay(greedy), len(x), cond=cond), greedy)
 
 
 @pytest.mark.parametrize("case", RGB, ids=str)

@@ -18,8 +18,8 @@ from pixelcnn_lit.layers import (
     ImageConv2d,
     Output,
     Pointwise,
+    RasterCache,
     Upsample,
-    Walk,
     activation,
     color_groups,
     color_mask,
@@ -92,20 +92,20 @@ def past_only(rows: range, columns: range) -> Tensor | None:
     return kernel_mask(rows, columns, center) if columns.stop > 1 else None
 
 
-def blank_walk(batch: int, height: int, width: int, *, num_hierarchies: int = 1) -> Walk:
+def blank_cache(batch: int, height: int, width: int, *, num_hierarchies: int = 1) -> RasterCache:
     canvas = torch.zeros(batch, 1, height, width)
-    return Walk.begin(canvas, margin=4, num_hierarchies=num_hierarchies)
+    return RasterCache.begin(canvas, margin=4, num_hierarchies=num_hierarchies)
 
 
 @pytest.mark.parametrize(("rows", "columns"), VERTICAL)
 def test_a_vertical_convolution_walked_by_rows_is_the_whole_one(rows: range, columns: range):
     conv = CausalConv2d(2, 3, rows, columns)
     x = torch.randn(2, 2, 5, 4)
-    walk = blank_walk(2, 5, 4)
+    cache = blank_cache(2, 5, 4)
     walked = []
     for row in range(5):
-        walk.stand(row, None)
-        walked.append(conv(x[:, :, row].movedim(1, 2).flatten(0, 1), walk).unflatten(0, (2, 4)))
+        cache.stand(row, None)
+        walked.append(conv(x[:, :, row].movedim(1, 2).flatten(0, 1), cache).unflatten(0, (2, 4)))
     torch.testing.assert_close(torch.stack(walked, 1).movedim(-1, 1), conv(x))
 
 
@@ -126,15 +126,15 @@ def test_a_pixel_may_be_corrected_before_the_walk_moves_on(rows: range, columns:
 
 def walk_pixels(conv: CausalConv2d, x: Tensor, mistakes: int = 0) -> Tensor:
     batch, _, height, width = x.shape
-    walk = blank_walk(batch, height, width)
+    cache = blank_cache(batch, height, width)
     walked = torch.empty(batch, conv.weight.shape[0], height, width)
     for row in range(height):
-        walk.start_row(row)
+        cache.start_row(row)
         for column in range(width):
-            walk.stand(row, column)
+            cache.stand(row, column)
             for _ in range(mistakes):
-                conv(torch.randn(batch, x.shape[1]), walk)
-            walked[:, :, row, column] = conv(x[:, :, row, column], walk)
+                conv(torch.randn(batch, x.shape[1]), cache)
+            walked[:, :, row, column] = conv(x[:, :, row, column], cache)
     return walked
 
 
@@ -145,13 +145,13 @@ def test_the_image_layer_of_a_vertical_stack_reads_what_has_been_painted(
     rows = range(rows.start, 0)
     conv = ImageConv2d(2, 3, rows, columns)
     x = torch.randn(2, 2, 5, 4)
-    walk = Walk.begin(torch.zeros_like(x), margin=3)
+    cache = RasterCache.begin(torch.zeros_like(x), margin=3)
     for row in range(5):
-        walk.start_row(row)
-        here = conv(torch.full((0,), torch.nan), walk).unflatten(0, (2, 4)).movedim(-1, 1)
+        cache.start_row(row)
+        here = conv(torch.full((0,), torch.nan), cache).unflatten(0, (2, 4)).movedim(-1, 1)
         torch.testing.assert_close(here, conv(x)[:, :, row])
         for column in range(4):
-            walk.paint(column, x[:, :, row, column])
+            cache.paint(column, x[:, :, row, column])
 
 
 def test_the_image_layer_of_a_horizontal_stack_reads_the_colours_painted_so_far():
@@ -161,16 +161,16 @@ def test_the_image_layer_of_a_horizontal_stack_reads_the_colours_painted_so_far(
     conv = ImageConv2d(2, 4, range(-2, 1), range(-2, 3), mask=mask)
     x = torch.randn(2, 2, 5, 4)
     expected = conv(x)
-    walk = Walk.begin(torch.full_like(x, 7.0), margin=2)
+    cache = RasterCache.begin(torch.full_like(x, 7.0), margin=2)
     for row in range(5):
-        walk.start_row(row)
+        cache.start_row(row)
         for column in range(4):
-            walk.stand(row, column)
+            cache.stand(row, column)
             for color in (0, 1):
-                here = conv(torch.full((0,), torch.nan), walk)
+                here = conv(torch.full((0,), torch.nan), cache)
                 own = groups == color
                 torch.testing.assert_close(here[:, own], expected[:, own, row, column])
-                walk.paint(column, x[:, : color + 1, row, column])
+                cache.paint(column, x[:, : color + 1, row, column])
 
 
 def test_pointwise_is_a_matrix_product_at_every_position_and_masked_off_elsewhere():
@@ -180,8 +180,8 @@ def test_pointwise_is_a_matrix_product_at_every_position_and_masked_off_elsewher
     weight = layer.weight[:, :, 0, 0] * mask
     expected = (x.movedim(1, -1) @ weight.T + layer.bias).movedim(-1, 1)
     torch.testing.assert_close(layer(x), expected)
-    walk = blank_walk(2, 3, 4)
-    torch.testing.assert_close(layer(x[:, :, 1, 2], walk), expected[:, :, 1, 2])
+    cache = blank_cache(2, 3, 4)
+    torch.testing.assert_close(layer(x[:, :, 1, 2], cache), expected[:, :, 1, 2])
 
 
 def test_the_output_is_computed_in_full_precision_under_autocast():
@@ -230,29 +230,29 @@ def test_upsampling_spreads_a_value_over_the_block_that_begins_there(columns: ra
 def test_resampling_by_rows_is_the_whole_one_and_sleeps_on_odd_rows():
     down, up = Downsample(2, 3, range(-1, 1), range(-1, 2)), Upsample(3, 2, range(-1, 2))
     x = torch.randn(2, 2, 6, 4)
-    walk = blank_walk(2, 6, 4, num_hierarchies=2)
+    cache = blank_cache(2, 6, 4, num_hierarchies=2)
     expected = up(down(x))
     for row in range(6):
-        walk.stand(row, None)
-        below = down(x[:, :, row].movedim(1, 2).flatten(0, 1), walk)
+        cache.stand(row, None)
+        below = down(x[:, :, row].movedim(1, 2).flatten(0, 1), cache)
         assert (below is None) == (row % 2 == 1)
-        here = up(below, walk).unflatten(0, (2, 4)).movedim(-1, 1)
+        here = up(below, cache).unflatten(0, (2, 4)).movedim(-1, 1)
         torch.testing.assert_close(here, expected[:, :, row])
 
 
 def test_resampling_by_pixels_is_the_whole_one_and_wakes_at_one_in_four():
     down, up = Downsample(2, 3, range(-1, 1), range(-1, 1)), Upsample(3, 2, range(2))
     x = torch.randn(2, 2, 6, 4)
-    walk = blank_walk(2, 6, 4, num_hierarchies=2)
+    cache = blank_cache(2, 6, 4, num_hierarchies=2)
     expected = up(down(x))
     for row in range(6):
-        walk.start_row(row)
+        cache.start_row(row)
         for column in range(4):
-            walk.stand(row, column)
+            cache.stand(row, column)
             for _ in range(2):  # a position may be computed again
-                below = down(x[:, :, row, column], walk)
+                below = down(x[:, :, row, column], cache)
                 assert (below is not None) == (row % 2 == 0 and column % 2 == 0)
-                here = up(below, walk)
+                here = up(below, cache)
             torch.testing.assert_close(here, expected[:, :, row, column])
 
 
@@ -263,7 +263,7 @@ def test_a_condition_is_the_same_linear_map_on_the_image_and_on_a_walk(cond_shap
     on_image = cond if cond.ndim == 4 else cond[:, :, None, None].expand(-1, -1, 3, 4)
     expected = torch.einsum("od, bdhw -> bohw", layer.weight, on_image)
     torch.testing.assert_close(layer(cond).expand_as(expected), expected)
-    by_rows, by_pixels = blank_walk(2, 3, 4), blank_walk(2, 3, 4)
+    by_rows, by_pixels = blank_cache(2, 3, 4), blank_cache(2, 3, 4)
     present = cond if cond.ndim == 2 else torch.empty(2, 4, 5)  # a walk reads a map row by row
     for row in range(3):
         if cond.ndim == 4:

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pixelcnn_lit.networks.base import AbstractNetwork
-from pixelcnn_lit.networks.gated_pixelcnn import GatedPixelCNN, gate
-from pixelcnn_lit.networks.pixelcnn import PixelCNN
-from pixelcnn_lit.networks.pixelcnn_pp import PixelCNNPP
+from pixelcnn_lit.networks.gated_pixelcnn import GatedPixelCNN, GatedPixelCNNOptions, gate
+from pixelcnn_lit.networks.pixelcnn import PixelCNN, PixelCNNOptions
+from pixelcnn_lit.networks.pixelcnn_pp import PixelCNNPP, PixelCNNPPOptions
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -20,18 +20,20 @@ Build = Callable[..., AbstractNetwork]
 
 
 def pixelcnn(in_channels: int, num_params: int, **options: object) -> PixelCNN:
-    return PixelCNN(in_channels, num_params, num_layers=2, num_filters=5, num_hidden=6, **options)
+    known = {name: options.pop(name) for name in ("activation", "bottleneck") if name in options}
+    sizes = PixelCNNOptions(num_layers=2, num_filters=5, num_hidden=6, **known)
+    return PixelCNN(sizes, in_channels, num_params, **options)
 
 
 def gated(in_channels: int, num_params: int, **options: object) -> GatedPixelCNN:
-    return GatedPixelCNN(
-        in_channels, num_params, num_layers=2, num_filters=5, num_hidden=6, **options
-    )
+    sizes = GatedPixelCNNOptions(num_layers=2, num_filters=5, num_hidden=6)
+    return GatedPixelCNN(sizes, in_channels, num_params, **options)
 
 
 def pp(in_channels: int, num_params: int, **options: object) -> PixelCNNPP:
-    options = {"num_resnet": 1, "num_hierarchies": 3, "num_filters": 5} | options
-    return PixelCNNPP(in_channels, num_params, **options)
+    known = {name: options.pop(name) for name in ("weight_norm", "dropout") if name in options}
+    sizes = PixelCNNPPOptions(num_resnet=1, num_hierarchies=3, num_filters=5, **known)
+    return PixelCNNPP(sizes, in_channels, num_params, **options)
 
 
 NETWORKS = pytest.mark.parametrize("build", [pixelcnn, gated, pp])
@@ -114,7 +116,7 @@ def test_the_gate_is_tanh_of_one_half_times_sigmoid_of_the_other():
 
 
 def test_paper_blocks_are_1x1_3x3_1x1_around_a_stream_twice_as_wide():
-    block = PixelCNN(1, 2, num_layers=1, num_filters=8, num_hidden=4).blocks[0]
+    block = PixelCNN(PixelCNNOptions(num_layers=1, num_filters=8, num_hidden=4), 1, 2).blocks[0]
     shapes = [tuple(p.shape) for p in block.parameters() if p.ndim == 4]
     assert sorted(shapes) == sorted([(8, 16, 1, 1), (8, 8, 2, 3), (16, 8, 1, 1)])
 
@@ -154,3 +156,18 @@ def test_a_vector_acts_like_a_map_that_is_the_same_everywhere(build: Build):
     everywhere = cond[:, :, None, None].expand(2, 3, 4, 8)
     torch.testing.assert_close(network(x, cond), network(x, everywhere))
     assert not torch.allclose(network(x, cond), network(x, cond + 1))
+
+
+@NETWORKS
+def test_floats_of_a_colour_belong_to_its_group(build: Build):
+    """An input that gives several floats per colour: a colour's parameters see no later ones."""
+    network = build(6, 9, num_colors=3, orders_channels=True).eval()
+    assert network.colors == 3
+    x = torch.randn(1, 6, 4, 5)
+    params = network(x).unflatten(1, (3, 3))[0, :, :, 2, 2]
+    for color in range(3):
+        changed = x.clone()
+        changed[:, 2 * color : 2 * color + 2, 2, 2] += 1
+        again = network(changed).unflatten(1, (3, 3))[0, :, :, 2, 2]
+        moved = (again != params).any(1).tolist()
+        assert moved == [other > color for other in range(3)]

@@ -12,18 +12,20 @@ from variants import case_of
 
 from pixelcnn_lit.commands.receptive_field import describe, draw, picture, receptive_field
 from pixelcnn_lit.configuration import compose_config
-from pixelcnn_lit.networks.gated_pixelcnn import GatedPixelCNN
-from pixelcnn_lit.networks.pixelcnn import PixelCNN
-from pixelcnn_lit.networks.pixelcnn_pp import PixelCNNPP
+from pixelcnn_lit.networks.gated_pixelcnn import GatedPixelCNN, GatedPixelCNNOptions
+from pixelcnn_lit.networks.pixelcnn import PixelCNN, PixelCNNOptions
+from pixelcnn_lit.networks.pixelcnn_pp import PixelCNNPP, PixelCNNPPOptions
 
 
 def test_plain_pixelcnn_has_a_blind_spot_of_21_pixels():
-    field = receptive_field(PixelCNN(1, 2, num_filters=4, num_hidden=4), [20, 20], [10, 10])
+    field = receptive_field(
+        PixelCNN(PixelCNNOptions(num_filters=4, num_hidden=4), 1, 2), [20, 20], [10, 10]
+    )
     assert describe(field) == ["the pixel at [10, 10] misses 21 of 210 past pixels"]
 
 
 def test_every_colour_sees_its_own_earlier_colours_and_all_past_pixels():
-    network = GatedPixelCNN(3, 12, num_layers=8, num_filters=6, num_hidden=6)
+    network = GatedPixelCNN(GatedPixelCNNOptions(num_layers=8, num_filters=6, num_hidden=6), 3, 12)
     assert describe(receptive_field(network, [8, 8], [4, 3])) == [
         "red at [4, 3] misses 0 of 35 past pixels",
         "green at [4, 3] misses 0 of 35 past pixels and sees its own red",
@@ -39,14 +41,16 @@ def test_images_have_two_sides(model: str):
 
 
 def test_a_network_that_orders_no_colours_looks_once_per_pixel():
-    network = PixelCNNPP(3, 10, num_resnet=1, num_hierarchies=2, num_filters=4)
+    network = PixelCNNPP(PixelCNNPPOptions(num_resnet=1, num_hierarchies=2, num_filters=4), 3, 10)
     field = receptive_field(network, [5, 7], [4, 6])
     assert field.slopes.shape == (1, 3, 5, 7)
     assert not field.seen[0, :, 4, 6].any()
 
 
 def test_a_shallow_network_misses_what_is_far():
-    network = PixelCNN(1, 2, num_layers=1, num_filters=4, num_hidden=4, first_kernel_size=3)
+    network = PixelCNN(
+        PixelCNNOptions(num_layers=1, num_filters=4, num_hidden=4, first_kernel_size=3), 1, 2
+    )
     field = receptive_field(network, [9, 9], [8, 8])
     rows, columns = field.seen[0, 0].nonzero().T
     assert (rows.min(), columns.min()) == (6, 6)  # two layers, one step each
@@ -62,14 +66,14 @@ def test_measuring_leaves_the_network_and_the_random_numbers_as_they_were():
 
 
 def test_a_leak_is_not_drawn_but_reported():
-    network = PixelCNN(1, 2, num_layers=1, num_filters=4, num_hidden=4)
+    network = PixelCNN(PixelCNNOptions(num_layers=1, num_filters=4, num_hidden=4), 1, 2)
     network.input.mask.fill_(True)
     with pytest.raises(RuntimeError, match="not causal"):
         receptive_field(network, [5, 5], [2, 2])
 
 
 def test_the_picture_has_a_panel_for_every_pair_of_colours():
-    network = GatedPixelCNN(3, 12, num_layers=1, num_filters=6, num_hidden=6)
+    network = GatedPixelCNN(GatedPixelCNNOptions(num_layers=1, num_filters=6, num_hidden=6), 3, 12)
     figure = picture(receptive_field(network, [4, 4], [2, 2]), "GatedPixelCNN")
     titles = [axes.get_title() for axes in figure.axes]
     assert titles[:3] == ["red ← red", "red ← green", "red ← blue"]
@@ -77,7 +81,7 @@ def test_the_picture_has_a_panel_for_every_pair_of_colours():
 
 
 def test_a_position_outside_is_refused():
-    network = PixelCNN(1, 2, num_layers=1, num_filters=4, num_hidden=4)
+    network = PixelCNN(PixelCNNOptions(num_layers=1, num_filters=4, num_hidden=4), 1, 2)
     with pytest.raises(ValueError, match=r"position=\[5, 0\]: from \[0, 0\] to \[4, 3\]"):
         receptive_field(network, [5, 4], [5, 0])
 

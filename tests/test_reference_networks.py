@@ -233,9 +233,11 @@ def pixelcnn_pp(w: Weights, x: Tensor, cond: Tensor | None, colors: int) -> Tens
     return PixelCNNPPReference(w, {}).params(x, cond, colors)
 
 
-def build(kind: type[AbstractNetwork], channels: int, **options: object) -> AbstractNetwork:
+def build(
+    kind: type[AbstractNetwork], channels: int, options: dict[str, object], **told: object
+) -> AbstractNetwork:
     """In evaluation mode, every weight drawn, so that none hides behind a zero or a one."""
-    network = kind(channels, NUM_PARAMS, **options).eval()
+    network = kind(kind.options_type(**options), channels, NUM_PARAMS, **told).eval()
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.normal_(std=0.4)
@@ -284,14 +286,14 @@ def test_a_network_computes_what_its_paper_says(
     x = torch.rand(2, channels, 7, 9) * 2 - 1
     cond = condition(conditioning, x)
     sizes = {"orders_channels": orders_channels, "cond_channels": 0 if cond is None else 2}
-    network = build(kind, channels, **sizes, **options)
+    network = build(kind, channels, options, **sizes)
     with torch.no_grad():
         expected = reference(network.state_dict(), x, cond, network.colors)
         torch.testing.assert_close(network(x, cond), expected)
 
 
 def test_dropout_silences_its_share_of_every_block_before_the_second_convolution():
-    network = build(PixelCNNPP, 1, **RESNETS, dropout=0.3).train()
+    network = build(PixelCNNPP, 1, RESNETS | {"dropout": 0.3}).train()
     kept: Weights = {}
     for name, layer in network.named_modules():
         if isinstance(layer, torch.nn.Dropout):

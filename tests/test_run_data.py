@@ -16,7 +16,7 @@ def digits(**options: object) -> HFImageDataModule:
 
 
 def model(**options: object) -> LitGatedPixelCNN:
-    return LitGatedPixelCNN(**(FACTS | options), num_layers=1, num_filters=4)
+    return LitGatedPixelCNN(**FACTS | options, network={"num_layers": 1, "num_filters": 4})
 
 
 @pytest.mark.parametrize(

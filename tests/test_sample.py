@@ -34,7 +34,8 @@ from pixelcnn_lit.models import (
 )
 
 DIGITS = {"channels": 1, "num_levels": 17, "image_size": [8, 8]}
-TINY = {"num_filters": 4, "num_layers": 1, "num_hidden": 4, "first_kernel_size": 3}
+SIZES = {"num_filters": 4, "num_layers": 1, "num_hidden": 4, "first_kernel_size": 3}
+TINY = {"network": {"name": "pixelcnn"} | SIZES}
 
 
 def save(model: torch.nn.Module, file: Path, names: list[str] | None = None) -> Path:
@@ -54,7 +55,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save(labelled, folder / "labelled.ckpt", names)
     save(LitPixelCNN(**DIGITS, **TINY, num_classes=3), folder / "nameless.ckpt")
     save(LitPixelCNN(**DIGITS, **TINY), folder / "plain.ckpt")
-    code = LitPixelCNNAutoencoder(**DIGITS, decoder="pixelcnn", latent_dim=2, **TINY)
+    code = LitPixelCNNAutoencoder(**DIGITS, latent_dim=2, **TINY)
     save(code, folder / "code.ckpt")
     save(LitConvAutoencoder(**DIGITS, latent_dim=2), folder / "squared.ckpt")
     return folder
@@ -432,7 +433,7 @@ def test_a_damaged_checkpoint_is_refused_in_one_line(draw, folder: Path):
 
 
 def test_every_model_is_found_again_by_its_checkpoint(folder: Path, tmp_path: Path):
-    pp = LitPixelCNNPP(**DIGITS, num_filters=4, num_resnet=1, num_hierarchies=2)
+    pp = LitPixelCNNPP(**DIGITS, network={"num_filters": 4, "num_resnet": 1, "num_hierarchies": 2})
     save(pp, tmp_path / "pp.ckpt")
     found = load_model(tmp_path / "pp.ckpt")
     assert type(found) is LitPixelCNNPP

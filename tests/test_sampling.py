@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
 from torch import Tensor
@@ -12,8 +10,7 @@ from variants import Case, case_of, random_images, seeded
 from pixelcnn_lit import sampling
 from pixelcnn_lit.likelihoods import Bernoulli, LogisticMixture, Softmax
 from pixelcnn_lit.models import AbstractLitModel
-from pixelcnn_lit.sampling import draw_seeds, draw_uniforms, fitting_batch_size, request
-from pixelcnn_lit.sampling.memory import UNKNOWN, free_host_memory, free_memory
+from pixelcnn_lit.sampling import batches, draw_seeds, draw_uniforms, fitting_batch_size
 
 
 @pytest.fixture(scope="module")
@@ -103,8 +100,7 @@ def test_images_are_levels_of_the_model(model: AbstractLitModel):
 
 def test_replaying_images_puts_them_down_again(model: AbstractLitModel):
     images = random_images(model, 2)
-    blank = torch.zeros(2, *model.image_shape)
-    walked = sampling.walk(model.network, model.likelihood, blank, sampling.Replay(images))
+    walked = sampling.walk(model.pixel_model, sampling.Replay(images), 2)
     assert torch.equal(walked, images)
 
 
@@ -114,27 +110,52 @@ def test_an_image_that_is_given_whole_stays_whole(model: AbstractLitModel):
     assert torch.equal(model.sample(2, given=given, images=images), images)
 
 
-def test_a_batch_is_as_large_as_fits_into_memory(
+class Gpu:
+    """Stands for the network's device where its free memory is asked for."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, free: int) -> None:
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 10**12))
+        monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 0)
+        monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 0)
+        monkeypatch.setattr(batches, "device_of", lambda model: torch.device("cuda:0"))
+
+
+def test_on_a_gpu_a_batch_is_as_large_as_fits_into_its_memory(
     model: AbstractLitModel, monkeypatch: pytest.MonkeyPatch
 ):
-    blank = torch.zeros(1, *model.image_shape)
     sizes = []
     for megabytes in (0, 1, 2, 10**6):
-        monkeypatch.setattr(request, "free_memory", lambda device, m=megabytes: m * 10**6)
-        sizes.append(fitting_batch_size(model.network, blank))
+        Gpu(monkeypatch, megabytes * 10**6)
+        sizes.append(fitting_batch_size(model.pixel_model))
     assert sizes == sorted(sizes)
     assert sizes[0] == 1
     assert sizes[1] > 1
-    assert sizes[-1] == request.LARGEST_BATCH
+    assert sizes[-1] == batches.LARGEST_BATCH
 
 
 def test_a_guided_batch_is_half_as_large_as_it_walks_twice(
     model: AbstractLitModel, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(request, "free_memory", lambda device: 10**6)
-    blank = torch.zeros(1, *model.image_shape)
-    alone = fitting_batch_size(model.network, blank)
-    assert fitting_batch_size(model.network, blank, guided=True) == alone // 2 > 1
+    def halved() -> bool:
+        alone = fitting_batch_size(model.pixel_model)
+        return fitting_batch_size(model.pixel_model, guided=True) == alone // 2 > 1
+
+    assert halved()
+    Gpu(monkeypatch, 10**6)
+    assert halved()
+
+
+def test_levels_beyond_a_byte_are_drawn_and_kept_exactly():
+    """The dtype follows the number of levels, from the walk to the completed image."""
+    model = case_of("gated").build((2, 3), 1000)
+    images = model.sample(8, generator=seeded())
+    assert images.dtype == torch.int16
+    assert images.max() > 255
+    given = torch.rand(2, 3) < 0.5
+    again = model.sample(8, given=given, images=images, generator=seeded())
+    assert torch.equal(again, images)
+    with torch.no_grad():
+        assert model.log_prob(images).isfinite().all()
 
 
 def test_a_guided_request_is_cut_into_guided_batches(monkeypatch: pytest.MonkeyPatch):
@@ -146,72 +167,10 @@ def test_a_guided_request_is_cut_into_guided_batches(monkeypatch: pytest.MonkeyP
         model.sample(3, labels, guidance=guidance, on_batch=lambda batch: sizes.append(len(batch)))
         return sizes
 
-    monkeypatch.setattr(sampling, "fitting_batch_size", lambda *_, guided: 1 if guided else 3)
+    monkeypatch.setattr(batches, "fitting_batch_size", lambda *_, guided: 1 if guided else 3)
     assert (batch_sizes(1), batch_sizes(2)) == ([3], [1, 1, 1])
 
 
-MEMINFO = "MemTotal:       9000 kB\nMemFree:        10 kB\nMemAvailable:   4000 kB\n"
-
-
-@pytest.mark.parametrize(
-    ("files", "expected"),
-    [
-        ({}, UNKNOWN),
-        ({"proc/meminfo": "MemTotal: 9000 kB\n"}, UNKNOWN),
-        ({"proc/meminfo": MEMINFO}, 4_096_000),
-        (
-            {  # the limit of a job holds for all its steps
-                "proc/meminfo": MEMINFO,
-                "proc/self/cgroup": "0::/job/step\n",
-                "sys/fs/cgroup/job/step/memory.max": "max\n",
-                "sys/fs/cgroup/job/step/memory.current": "5\n",
-                "sys/fs/cgroup/job/memory.max": "1000\n",
-                "sys/fs/cgroup/job/memory.current": "900\n",
-                "sys/fs/cgroup/job/memory.stat": "anon 700\ninactive_file 200\n",
-            },
-            300,
-        ),
-        (
-            {  # within a container the path is that of the host
-                "proc/meminfo": MEMINFO,
-                "proc/self/cgroup": "4:memory:/docker/1f\n1:cpu:/\n",
-                "sys/fs/cgroup/memory/memory.limit_in_bytes": "1000\n",
-                "sys/fs/cgroup/memory/memory.usage_in_bytes": "1100\n",
-            },
-            0,
-        ),
-        (
-            {  # no limit
-                "proc/meminfo": MEMINFO,
-                "proc/self/cgroup": "4:memory:/\n",
-                "sys/fs/cgroup/memory/memory.limit_in_bytes": f"{2**63 - 4096}\n",
-                "sys/fs/cgroup/memory/memory.usage_in_bytes": "0\n",
-            },
-            4_096_000,
-        ),
-    ],
-)
-def test_free_memory_is_what_is_available_within_every_control_group(
-    tmp_path: Path, files: dict[str, str], expected: int
-):
-    for name, text in files.items():
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text(text)
-    assert free_host_memory(tmp_path) == expected
-
-
-def test_on_a_gpu_memory_held_but_not_used_is_free(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (100, 1000))
-    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 70)
-    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 50)
-    assert free_memory(torch.device("cuda:0")) == 120
-
-
-def test_this_machine_has_memory():
-    assert free_memory(torch.device("cpu")) > 0
-
-
 def test_guidance_without_a_condition_is_refused(model: AbstractLitModel):
-    blank = torch.zeros(2, *model.image_shape)
     with pytest.raises(ValueError, match=r"guidance=2\.0: needs a condition"):
-        sampling.walk(model.network, model.likelihood, blank, sampling.Likeliest(), guidance=2.0)
+        sampling.walk(model.pixel_model, sampling.Likeliest(), 2, guidance=2.0)

@@ -247,6 +247,6 @@ def test_a_trial_whose_options_do_not_go_together_is_marked_invalid(
     for name, value in {"MODE": "offline", "SWEEP_ID": "abc", "RUN_ID": "def"}.items():
         monkeypatch.setenv(f"WANDB_{name}", value)
     with pytest.raises(ValueError, match="num_hierarchies=9"):
-        train_command(compose_config("train", [*OPTIONS, "model.num_hierarchies=9"]))
+        train_command(compose_config("train", [*OPTIONS, "model.network.num_hierarchies=9"]))
     shown = json.dumps(records(tmp_path))
     assert "num_hierarchies=9" in shown

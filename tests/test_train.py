@@ -21,8 +21,8 @@ from pixelcnn_lit.models.loading import load_model
 OPTIONS = [
     *TINY,
     "logger=none",
-    "model.num_filters=8",
-    "model.num_hierarchies=2",
+    "model.network.num_filters=8",
+    "model.network.num_hierarchies=2",
     "data.batch_size=32",
     "trainer.limit_train_batches=4",
     "trainer.limit_val_batches=2",
@@ -169,7 +169,7 @@ def test_a_finished_folder_is_not_overwritten(finished: Path) -> None:
 
 
 def test_no_folder_is_made_for_a_run_that_cannot_begin(tmp_path: Path) -> None:
-    for mistake in ("model.num_hierarchies=9", "data.num_levels=9", "data.path=/nowhere"):
+    for mistake in ("model.network.num_hierarchies=9", "data.num_levels=9", "data.path=/nowhere"):
         with pytest.raises(ValueError, match=r"\S") as caught:
             run(tmp_path / "run", mistake)
         assert "\n" not in str(caught.value)
@@ -261,7 +261,10 @@ def test_pictures_do_not_change_the_training(finished: Path, tmp_path: Path) -> 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 @pytest.mark.parametrize("model", ["pixelcnn", "gated", "pp", "autoencoder"])
 def test_every_variant_trains(model: str, precision: str, tmp_path: Path) -> None:
-    size = ["model.num_filters=8", *([] if model == "pp" else ["model.num_layers=2"])]
+    size = [
+        "model.network.num_filters=8",
+        *([] if model == "pp" else ["model.network.num_layers=2"]),
+    ]
     options = [f"model={model}", *size, "trainer.max_epochs=1", f"trainer.precision={precision}"]
     best = train_with(OF_ANY_MODEL, tmp_path / "run", *options)
     assert best is not None

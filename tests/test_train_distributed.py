@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 OPTIONS = [
     "logger=none",
-    "model.num_filters=6",
+    "model.network.num_filters=6",
     "data.batch_size=128",
     "trainer.max_epochs=2",
     "trainer.log_every_n_steps=1",
@@ -26,8 +26,8 @@ OPTIONS = [
     "callbacks.progress=null",
 ]
 # dropout 0: its random numbers are the one thing that must differ between processes
-PP = ["model=pp", "model.num_logistic_mix=2", "model.dropout=0.0"]
-LAYERS = ["model.num_layers=2", "model.num_hidden=8"]
+PP = ["model=pp", "model.likelihood.num_logistic_mix=2", "model.network.dropout=0.0"]
+LAYERS = ["model.network.num_layers=2", "model.network.num_hidden=8"]
 SHORT = ["trainer.max_epochs=1", "trainer.limit_train_batches=4"]
 
 

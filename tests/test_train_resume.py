@@ -28,7 +28,7 @@ from pixelcnn_lit.models import LitPixelCNNPP
 OPTIONS = [
     *TINY,
     "logger=none",
-    "model.dropout=0.5",
+    "model.network.dropout=0.5",
     "model.scheduler.decay=0.9",
     "data.batch_size=256",
     "trainer.max_epochs=3",
@@ -336,7 +336,7 @@ def test_a_resumed_run_may_change_its_dropout_and_clears_away_what_a_kill_left(
     run(tmp_path / "run", "trainer.max_epochs=1")
     unfinished = tmp_path / "run/checkpoints/.last.ckpt.12345"
     unfinished.write_bytes(b"half")
-    run(tmp_path / "run", "resume=auto", "trainer.max_epochs=2", "model.dropout=0.1")
+    run(tmp_path / "run", "resume=auto", "trainer.max_epochs=2", "model.network.dropout=0.1")
     assert {path.name for path in unfinished.parent.iterdir()} == {"best.ckpt", "last.ckpt"}
     assert global_step(tmp_path / "run/checkpoints/last.ckpt") == 10
 

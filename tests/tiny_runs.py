@@ -16,9 +16,9 @@ from pixelcnn_lit.training.run import train
 
 TINY = [
     "trainer=cpu",
-    "model.num_filters=4",
-    "model.num_hierarchies=1",
-    "model.num_logistic_mix=2",
+    "model.network.num_filters=4",
+    "model.network.num_hierarchies=1",
+    "model.likelihood.num_logistic_mix=2",
     "trainer.limit_val_batches=1",
     "callbacks.progress=null",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import product
@@ -9,7 +10,7 @@ from itertools import product
 import torch
 from torch import Tensor
 
-from pixelcnn_lit.images import rescale
+from pixelcnn_lit.images import level_dtype
 from pixelcnn_lit.models import (
     AbstractLitModel,
     LitGatedPixelCNN,
@@ -32,7 +33,7 @@ LIKELIHOODS = ("softmax", "bernoulli", "logistic_mixture", "channel_logistic_mix
 
 @dataclass(frozen=True)
 class Variant:
-    """A model class with options that make it tiny, and others that let it see far.
+    """A model class with options of its network that make it tiny, and others that let it see far.
 
     ``conditionings`` are those it takes; "code" stands for an autoencoder's, which always has one.
     """
@@ -49,7 +50,7 @@ PIXELCNN: Options = {"num_layers": 2, "num_filters": 6, "num_hidden": 8}
 PLAIN: Options = {"num_layers": 2, "num_filters": 7, "num_hidden": 6, "bottleneck": False}
 GATED: Options = {"num_layers": 3, "num_filters": 7, "num_hidden": 9}
 PP: Options = {"num_resnet": 1, "num_hierarchies": 2, "num_filters": 6}
-CODE: Options = {"decoder": "gated", "latent_dim": 4, "num_encoder_filters": 3}
+CODE: Options = {"latent_dim": 4, "num_encoder_filters": 3}
 FAR: Options = {"num_layers": 15, "num_filters": 3, "num_hidden": 3}
 
 VARIANTS = [
@@ -65,6 +66,15 @@ VARIANTS = [
     Variant("pp", LitPixelCNNPP, PP, {"num_resnet": 3, "num_hierarchies": 3, "num_filters": 3}),
     Variant("autoencoder", LitPixelCNNAutoencoder, GATED | CODE, FAR, conditionings=("code",)),
 ]
+
+
+def nested(options: dict[str, object]) -> dict[str, object]:
+    """Arguments of a model from options of its own and of its network; None leaves one out."""
+    classes = (LitPixelCNN, LitPixelCNNAutoencoder)
+    own = {name for made in classes for name in inspect.signature(made).parameters}
+    given = {name: value for name, value in options.items() if value is not None}
+    network = {name: value for name, value in given.items() if name not in own}
+    return {name: v for name, v in given.items() if name in own} | {"network": network}
 
 
 @dataclass(frozen=True)
@@ -84,15 +94,15 @@ class Case:
     ) -> AbstractLitModel:
         """In evaluation mode, with weights under which every feature varies."""
         torch.manual_seed(0)
-        arguments = {
-            "channels": self.channels,
-            "num_levels": num_levels or (2 if self.likelihood == "bernoulli" else 4),
-            "image_size": list(image_size),
-            "likelihood": self.likelihood,
-            "num_logistic_mix": 2,
-        }
-        options = self.variant.tiny | CONDITIONINGS.get(self.conditioning, {})
-        model = self.variant.model(**(arguments | options | more)).eval()
+        mixture = {"num_logistic_mix": 2} if "mixture" in self.likelihood else {}
+        options = self.variant.tiny | CONDITIONINGS.get(self.conditioning, {}) | more
+        model = self.variant.model(
+            channels=self.channels,
+            num_levels=num_levels or (2 if self.likelihood == "bernoulli" else 4),
+            image_size=list(image_size),
+            likelihood={"name": self.likelihood, **mixture},
+            **nested(options),
+        ).eval()
         enliven(model)
         return model
 
@@ -138,16 +148,17 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 
 def random_images(model: AbstractLitModel, num_images: int) -> Tensor:
-    """uint8 levels (num_images, C, H, W)."""
-    shape = (num_images, *model.image_shape)
-    return torch.randint(model.likelihood.num_levels, shape, dtype=torch.uint8)
+    """Levels (num_images, C, H, W)."""
+    shape, num_levels = (num_images, *model.image_shape), model.likelihood.num_levels
+    return torch.randint(num_levels, shape, dtype=level_dtype(num_levels))
 
 
 def network_inputs(
     model: AbstractLitModel, images: Tensor, cond: Tensor | None
 ) -> tuple[Tensor, Tensor | None]:
     """What the network makes its parameters from."""
-    return rescale(images, model.likelihood.num_levels), model.condition(cond)
+    x = model.input(images)
+    return x, model.condition(cond, x)
 
 
 OPTIONS: list[tuple[str, Options]] = [
@@ -157,8 +168,8 @@ OPTIONS: list[tuple[str, Options]] = [
     ("gated", {"first_kernel_size": 5, "kernel_size": 5}),
     ("gated", {"first_kernel_size": 3, "num_layers": 1}),
     ("pixelcnn", {"first_kernel_size": 3, "kernel_size": 7, "activation": "prelu"}),
-    ("autoencoder", PP | {"decoder": "pp", "num_layers": None, "num_hidden": None}),
-    ("autoencoder", {"decoder": "pixelcnn", "bottleneck": False}),
+    ("autoencoder", PP | {"name": "pp", "num_layers": None, "num_hidden": None}),
+    ("autoencoder", {"name": "pixelcnn", "bottleneck": False}),
 ]
 """Options beyond each variant's tiny ones, by the name of the variant."""
 

@@ -20,9 +20,9 @@ from rich.table import Table
 from torch import Tensor
 
 from pixelcnn_lit import configuration
+from pixelcnn_lit.configuration.run_data import build_data
 from pixelcnn_lit.data.abstract import AbstractImageDataModule, evaluation_loader
 from pixelcnn_lit.data.tables.source import Split
-from pixelcnn_lit.matching import build_data
 from pixelcnn_lit.messages import OptionError, duration
 from pixelcnn_lit.metrics import BitsPerDim, NatsPerDim
 from pixelcnn_lit.models import AbstractLitModel, load_model

@@ -29,6 +29,7 @@ from rich.progress import (
 from torch import Tensor
 
 from pixelcnn_lit import configuration
+from pixelcnn_lit.configuration.run_data import build_data
 from pixelcnn_lit.data.abstract import first_examples
 from pixelcnn_lit.data.tables.source import Split
 from pixelcnn_lit.drawing import plans
@@ -49,7 +50,6 @@ from pixelcnn_lit.drawing.pictures import (
 )
 from pixelcnn_lit.drawing.plans import Plan
 from pixelcnn_lit.images import Batch, image_grid
-from pixelcnn_lit.matching import build_data
 from pixelcnn_lit.messages import OptionError, duration
 from pixelcnn_lit.models import AbstractLitModel, load_model
 from pixelcnn_lit.models.loading import torch_device

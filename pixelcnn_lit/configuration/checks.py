@@ -69,12 +69,28 @@ def _check_node(path: str, node: DictConfig) -> None:
             )
         if key in hints:
             _check_value(f"{path}.{key}", value, hints[key])
+    for section, table in getattr(target, "tables", {}).items():
+        _check_options(f"{path}.{section}", plain(node, section), table)
     if node.get("_partial_") or "_args_" in node:
         return
     for name, parameter in parameters.items():
         named = parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
         if named and parameter.default is parameter.empty and name not in given:
             raise OptionError(f"{path}.{name}: must be given")
+
+
+def _check_options(path: str, options: object, table: typing.Mapping[str, type]) -> None:
+    """A node that names an entry of a table and its options, see models/tables.py."""
+    from pixelcnn_lit.models.tables import option_types
+
+    if not isinstance(options, dict) or options.get("name") not in table:
+        group = path.replace(".", "/")
+        raise OptionError(f"{path}={shown(options)}: choose {group}={'|'.join(table)}")
+    allowed = option_types(table[options.pop("name")])
+    for name, value in options.items():
+        if name not in allowed:
+            raise OptionError(f"{path}.{name}={shown(value)}: {unknown(name, path, [*allowed])}")
+        _check_value(f"{path}.{name}", value, allowed[name])
 
 
 def _unresolved(config: DictConfig) -> dict[str, object]:

@@ -15,6 +15,7 @@ from pixelcnn_lit.data.sharding import Shard, evaluation_sizes, training_sizes
 from pixelcnn_lit.data.tables.decoding import Binarize
 from pixelcnn_lit.data.tables.source import Split
 from pixelcnn_lit.images import Batch, height_and_width
+from pixelcnn_lit.matching import FACTS
 from pixelcnn_lit.messages import OptionError
 
 _STAGES: dict[str | None, tuple[Split, ...]] = {
@@ -87,6 +88,11 @@ class AbstractImageDataModule(L.LightningDataModule):
     @abstractmethod
     def _open(self, split: Split) -> AbstractExamples | None:
         """The examples of a split, decoded and cached if need be; None if there are none."""
+
+    @property
+    def facts(self) -> dict[str, object]:
+        """What its images are, by the names in :data:`~pixelcnn_lit.matching.FACTS`."""
+        return {name: getattr(self, name) for name in FACTS}
 
     @property
     def class_names(self) -> list[str] | None:

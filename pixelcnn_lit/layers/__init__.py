@@ -10,8 +10,8 @@ from pixelcnn_lit.layers.activations import activation
 from pixelcnn_lit.layers.causal import CausalConv2d, ImageConv2d, Output, Pointwise
 from pixelcnn_lit.layers.conditioning import Condition
 from pixelcnn_lit.layers.masks import color_groups, color_mask, kernel_mask
+from pixelcnn_lit.layers.raster_cache import RasterCache
 from pixelcnn_lit.layers.resample import Downsample, Upsample
-from pixelcnn_lit.layers.walk import Walk
 
 __all__ = [
     "CausalConv2d",
@@ -20,8 +20,8 @@ __all__ = [
     "ImageConv2d",
     "Output",
     "Pointwise",
+    "RasterCache",
     "Upsample",
-    "Walk",
     "activation",
     "color_groups",
     "color_mask",

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pixelcnn_lit.layers.walk import AbstractRowCache, Walk
+from pixelcnn_lit.layers.raster_cache import AbstractRowCache, RasterCache
 
 
 class AbstractConv2d(nn.Module, ABC):
@@ -71,7 +71,7 @@ class AbstractConv2d(nn.Module, ABC):
         return F.conv2d(x, self.kernel(), self.bias, stride=self.stride)
 
     @abstractmethod
-    def forward(self, x: Tensor, walk: Walk | None = None) -> Tensor | None:
+    def forward(self, x: Tensor, cache: RasterCache | None = None) -> Tensor | None:
         """(B, in, H, W) to (B, out, H, W); on a walk (N, in) to (N, out) at its position."""
 
 
@@ -83,11 +83,11 @@ class Pointwise(AbstractConv2d):
         center = None if mask is None else mask[:, :, None, None]
         super().__init__(in_channels, out_channels, range(1), range(1), mask=center)
 
-    def forward(self, x: Tensor, walk: Walk | None = None) -> Tensor:
+    def forward(self, x: Tensor, cache: RasterCache | None = None) -> Tensor:
         """(B, in, H, W) to (B, out, H, W); on a walk (N, in) to (N, out)."""
-        if walk is None:
+        if cache is None:
             return self.whole(x)
-        return torch.addmm(self.bias, x, walk.keep(self, lambda: self.taps()[0, 0]))
+        return torch.addmm(self.bias, x, cache.keep(self, lambda: self.taps()[0, 0]))
 
 
 class Output(nn.Module):
@@ -101,10 +101,10 @@ class Output(nn.Module):
         super().__init__()
         self.conv = Pointwise(in_channels, num_params, mask=mask)
 
-    def forward(self, x: Tensor, walk: Walk | None = None) -> Tensor:
+    def forward(self, x: Tensor, cache: RasterCache | None = None) -> Tensor:
         """(B, in, H, W) to (B, num_params, H, W); on a walk (N, in) to (N, num_params)."""
-        if walk is not None:
-            return self.conv(x, walk)
+        if cache is not None:
+            return self.conv(x, cache)
         with torch.autocast(x.device.type, enabled=False):
             return self.conv(x.to(self.conv.bias.dtype))
 
@@ -112,13 +112,13 @@ class Output(nn.Module):
 class ImageConv2d(AbstractConv2d):
     """The layer that reads the image; on a walk it reads what has been painted so far."""
 
-    def forward(self, x: Tensor, walk: Walk | None = None) -> Tensor:
+    def forward(self, x: Tensor, cache: RasterCache | None = None) -> Tensor:
         """(B, in, H, W) to (B, out, H, W); a walk holds the image itself and ``x`` is not read."""
-        if walk is None:
+        if cache is None:
             return self.whole(x)
-        if walk.column is None:
-            return walk.keep(self, lambda: _ImageRows(self, walk, len(self.rows))).convolve()
-        return walk.keep(self, lambda: _ImagePixels(self, walk)).step(walk.column)
+        if cache.column is None:
+            return cache.keep(self, lambda: _ImageRows(self, cache, len(self.rows))).convolve()
+        return cache.keep(self, lambda: _ImagePixels(self, cache)).step(cache.column)
 
 
 class CausalConv2d(AbstractConv2d):
@@ -128,13 +128,13 @@ class CausalConv2d(AbstractConv2d):
     which walks by whole rows; any other walks by pixels.
     """
 
-    def forward(self, x: Tensor, walk: Walk | None = None) -> Tensor:
+    def forward(self, x: Tensor, cache: RasterCache | None = None) -> Tensor:
         """(B, in, H, W) to (B, out, H, W); on a walk (N, in) to (N, out) at its position."""
-        if walk is None:
+        if cache is None:
             return self.whole(x)
-        if walk.column is None:
-            return walk.keep(self, lambda: RowInputs(self, walk)).step(x)
-        return walk.keep(self, lambda: PixelInputs(self, walk)).step(x, walk.column)
+        if cache.column is None:
+            return cache.keep(self, lambda: RowInputs(self, cache)).step(x)
+        return cache.keep(self, lambda: PixelInputs(self, cache)).step(x, cache.column)
 
 
 class Inputs:
@@ -144,17 +144,17 @@ class Inputs:
     contiguous matrix, and a tap costs one matrix product and no copy.
     """
 
-    def __init__(self, conv: AbstractConv2d, walk: Walk, num_rows: int) -> None:
-        self.walk = walk
+    def __init__(self, conv: AbstractConv2d, cache: RasterCache, num_rows: int) -> None:
+        self.cache = cache
         self.taps = conv.taps()
         self.bias = conv.bias
         self.columns = conv.columns
-        self.padded_width = len(conv.columns) - 1 + walk.width
-        self.num_positions = walk.batch * self.padded_width
+        self.padded_width = len(conv.columns) - 1 + cache.width
+        self.num_positions = cache.batch * self.padded_width
         num_inputs = conv.weight.shape[1]
         length = self.num_positions + len(conv.columns) - 1
         self.lines = self.taps.new_zeros(num_rows, length, num_inputs)
-        self.newest = self.lines[-1, : self.num_positions].view(walk.batch, -1, num_inputs)
+        self.newest = self.lines[-1, : self.num_positions].view(cache.batch, -1, num_inputs)
 
     def shift(self) -> None:
         """Age the rows by one; the newest stays until it is overwritten."""
@@ -175,17 +175,17 @@ class Inputs:
 
     def inside(self, outputs: Tensor) -> Tensor:
         """The outputs that lie on the grid, (B, width, out)."""
-        return outputs.view(self.walk.batch, self.padded_width, -1)[:, : self.walk.width]
+        return outputs.view(self.cache.batch, self.padded_width, -1)[:, : self.cache.width]
 
 
 class RowInputs:
     """A vertical stack's convolution: a row in, a row out."""
 
-    def __init__(self, conv: AbstractConv2d, walk: Walk) -> None:
-        self.inputs = Inputs(conv, walk, len(conv.rows))
+    def __init__(self, conv: AbstractConv2d, cache: RasterCache) -> None:
+        self.inputs = Inputs(conv, cache, len(conv.rows))
         self.num_rows = len(conv.rows)
         start = -conv.columns.start
-        self.inside = self.inputs.newest[:, start : start + walk.width]
+        self.inside = self.inputs.newest[:, start : start + cache.width]
 
     def push(self, x: Tensor) -> None:
         """Take in a row, (B·width, in)."""
@@ -203,14 +203,14 @@ class RowInputs:
 class PixelInputs(AbstractRowCache):
     """A horizontal stack's convolution: what the rows above give is computed once per row."""
 
-    def __init__(self, conv: AbstractConv2d, walk: Walk) -> None:
+    def __init__(self, conv: AbstractConv2d, cache: RasterCache) -> None:
         self.num_above = len(conv.rows) - 1
-        self.inputs = Inputs(conv, walk, max(self.num_above, 1))
+        self.inputs = Inputs(conv, cache, max(self.num_above, 1))
         own, start = conv.num_own_row, -conv.columns.start
         self.own_taps = self.inputs.taps[-1, :own].flatten(0, 1)
         line = self.inputs.newest
-        self.pixels = line[:, start : start + walk.width].unbind(1)
-        self.patches = [line[:, column : column + own].flatten(1) for column in range(walk.width)]
+        self.pixels = line[:, start : start + cache.width].unbind(1)
+        self.patches = [line[:, column : column + own].flatten(1) for column in range(cache.width)]
         self.outputs = self.inputs.new_outputs()
         self.above = self.inputs.inside(self.outputs).unbind(1)
         self.start_row()
@@ -233,12 +233,12 @@ class PixelInputs(AbstractRowCache):
 class _ImageRows:
     """Patches of the image over a whole row, for the first rows of a kernel."""
 
-    def __init__(self, conv: AbstractConv2d, walk: Walk, num_rows: int) -> None:
-        top = walk.margin + conv.rows.start
-        left = walk.margin + conv.columns.start
+    def __init__(self, conv: AbstractConv2d, cache: RasterCache, num_rows: int) -> None:
+        top = cache.margin + conv.rows.start
+        left = cache.margin + conv.columns.start
         in_channels = conv.weight.shape[1]
-        window = walk.image[:, top : top + num_rows, left:, :in_channels]
-        self.columns = [window[:, :, t : t + walk.width] for t in range(len(conv.columns))]
+        window = cache.image[:, top : top + num_rows, left:, :in_channels]
+        self.columns = [window[:, :, t : t + cache.width] for t in range(len(conv.columns))]
         self.weight = conv.taps()[:num_rows].flatten(0, 2)
         self.bias = conv.bias
 
@@ -251,17 +251,17 @@ class _ImageRows:
 class _ImagePixels(AbstractRowCache):
     """The image layer of a horizontal stack."""
 
-    def __init__(self, conv: AbstractConv2d, walk: Walk) -> None:
+    def __init__(self, conv: AbstractConv2d, cache: RasterCache) -> None:
         num_above = len([row for row in conv.rows if row < 0])
-        self.rows = _ImageRows(conv, walk, num_above)
-        self.outputs = conv.bias.new_empty(walk.batch * walk.width, len(conv.bias))
-        self.above = self.outputs.view(walk.batch, walk.width, -1).unbind(1)
-        own, left = conv.num_own_row, walk.margin + conv.columns.start
+        self.rows = _ImageRows(conv, cache, num_above)
+        self.outputs = conv.bias.new_empty(cache.batch * cache.width, len(conv.bias))
+        self.above = self.outputs.view(cache.batch, cache.width, -1).unbind(1)
+        own, left = conv.num_own_row, cache.margin + conv.columns.start
         self.own_taps = conv.taps()[num_above:, :own].flatten(0, 2)
-        line = walk.image[:, -1, :, : conv.weight.shape[1]]
+        line = cache.image[:, -1, :, : conv.weight.shape[1]]
         # view, not flatten: a copy would not see what is painted later
         self.patches = [
-            line[:, left + j : left + j + own].view(walk.batch, -1) for j in range(walk.width)
+            line[:, left + j : left + j + own].view(cache.batch, -1) for j in range(cache.width)
         ]
         self.start_row()
 

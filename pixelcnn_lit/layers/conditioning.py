@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pixelcnn_lit.layers.walk import AbstractRowCache, Walk
+from pixelcnn_lit.layers.raster_cache import AbstractRowCache, RasterCache
 
 
 class Condition(nn.Module):
@@ -20,29 +20,29 @@ class Condition(nn.Module):
         self.weight = nn.Parameter(torch.empty(out_channels, cond_channels))
         nn.init.normal_(self.weight, std=0.05)
 
-    def forward(self, cond: Tensor, walk: Walk | None = None) -> Tensor:
+    def forward(self, cond: Tensor, cache: RasterCache | None = None) -> Tensor:
         """(B, D) to (B, out, 1, 1), or (B, D, H, W) to (B, out, H, W).
 
         On a walk (B, D), or the present row of a map, (B, width, D), at a fixed address, to
         (N, out).
         """
-        if walk is not None:
-            return self._at(cond, walk)
+        if cache is not None:
+            return self._at(cond, cache)
         if cond.ndim == 2:
             return F.linear(cond, self.weight)[:, :, None, None]
         return F.conv2d(cond, self.weight[:, :, None, None])
 
-    def _at(self, cond: Tensor, walk: Walk) -> Tensor:
+    def _at(self, cond: Tensor, cache: RasterCache) -> Tensor:
         if cond.ndim == 2:
-            return walk.keep(self, lambda: self._spread(cond, walk))
-        if walk.column is None:
+            return cache.keep(self, lambda: self._spread(cond, cache))
+        if cache.column is None:
             return F.linear(cond.flatten(0, 1), self.weight)
-        return walk.keep(self, lambda: _MapRow(self, cond)).pixels[walk.column]
+        return cache.keep(self, lambda: _MapRow(self, cond)).pixels[cache.column]
 
-    def _spread(self, cond: Tensor, walk: Walk) -> Tensor:
+    def _spread(self, cond: Tensor, cache: RasterCache) -> Tensor:
         """Of a vector, once per walk: (B, out), or (B·width, out) for whole rows."""
         projected = F.linear(cond, self.weight)
-        return projected.repeat_interleave(walk.width, 0) if walk.column is None else projected
+        return projected.repeat_interleave(cache.width, 0) if cache.column is None else projected
 
 
 class _MapRow(AbstractRowCache):

@@ -48,6 +48,10 @@ class Bernoulli(AbstractLikelihood):
 
     Args:
         channels: colours per pixel.
+        num_levels: 2, as they are.
+
+    Raises:
+        ValueError: if ``num_levels`` is another number.
 
     Example:
         >>> import torch
@@ -59,8 +63,10 @@ class Bernoulli(AbstractLikelihood):
 
     couples_channels = False
 
-    def __init__(self, channels: int) -> None:
-        super().__init__(channels, num_levels=2, num_params=channels)
+    def __init__(self, channels: int, num_levels: int = 2) -> None:
+        if num_levels != 2:
+            raise ValueError(f"name=bernoulli: needs num_levels=2, not {num_levels}")
+        super().__init__(channels, num_levels, num_params=channels)
 
     def _pixels(self, params: Tensor, temperature: float) -> BernoulliPixels:
         return BernoulliPixels(params / temperature, validate_args=False)

@@ -104,7 +104,7 @@ class ChannelLogisticMixture(AbstractLikelihood):
 
     def __init__(self, channels: int, num_levels: int, num_logistic_mix: int = 10) -> None:
         if num_logistic_mix < 1:
-            raise ValueError(f"num_logistic_mix must be at least 1, not {num_logistic_mix}")
+            raise ValueError(f"num_logistic_mix={num_logistic_mix}: at least 1")
         super().__init__(channels, num_levels, num_params=3 * num_logistic_mix * channels)
         self.num_logistic_mix = num_logistic_mix
 

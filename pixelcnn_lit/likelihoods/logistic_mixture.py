@@ -150,7 +150,7 @@ class LogisticMixture(AbstractLikelihood):
 
     def __init__(self, channels: int, num_levels: int, num_logistic_mix: int = 10) -> None:
         if num_logistic_mix < 1:
-            raise ValueError(f"num_logistic_mix must be at least 1, not {num_logistic_mix}")
+            raise ValueError(f"num_logistic_mix={num_logistic_mix}: at least 1")
         num_pairs = channels * (channels - 1) // 2
         num_params = num_logistic_mix * (1 + 2 * channels + num_pairs)
         super().__init__(channels, num_levels, num_params)

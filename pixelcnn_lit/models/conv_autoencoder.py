@@ -1,4 +1,4 @@
-"""The autoencoder of the usual kind, next to which a PixelCNN autoencoder is shown."""
+"""Convolutional autoencoder trained on the squared error: the baseline of the paper's figure."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
-from pixelcnn_lit.images import Batch, rescale
-from pixelcnn_lit.models.parts import OptimizerFactory, SchedulerFactory, optimization
+from pixelcnn_lit.images import Batch, level_dtype, rescale
+from pixelcnn_lit.matching import FACTS
+from pixelcnn_lit.models.optimization import OptimizerFactory, SchedulerFactory, optimization
 from pixelcnn_lit.networks.conditions import mix
 from pixelcnn_lit.networks.encoder import ConvAutoencoder
 
@@ -42,6 +43,7 @@ class LitConvAutoencoder(LightningModule):
     """
 
     validation_metrics: ClassVar[tuple[str, ...]] = ("val/mse",)
+    class_names: None = None
 
     def __init__(
         self,
@@ -63,11 +65,16 @@ class LitConvAutoencoder(LightningModule):
         self.metrics = nn.ModuleDict({"val": MeanMetric(), "test": MeanMetric()})
         self.save_hyperparameters(ignore=["optimizer", "scheduler"])
 
+    @property
+    def facts(self) -> dict[str, object]:
+        """What it takes of images, by the names in :data:`~pixelcnn_lit.matching.FACTS`."""
+        return {name: self.hparams[name] for name in FACTS if name in self.hparams}
+
     def squared_error(self, images: Tensor) -> Tensor:
         """Mean squared error of the reconstruction of each image.
 
         Args:
-            images: uint8 levels (B, C, H, W).
+            images: levels (B, C, H, W).
 
         Returns:
             (B,), in units of [-1, 1]: black against white is 4.
@@ -76,16 +83,16 @@ class LitConvAutoencoder(LightningModule):
         return (self.network(x) - x).square().flatten(1).mean(1)
 
     def encode(self, images: Tensor) -> Tensor:
-        """Codes (B, latent_dim) of uint8 levels (B, C, H, W), without gradients."""
+        """Codes (B, latent_dim) of levels (B, C, H, W), without gradients."""
         with torch.no_grad():
             return self.network.encoder(rescale(images.to(self.device), self.num_levels))
 
     def decode(self, codes: Tensor) -> Tensor:
-        """The one image of each code (B, latent_dim), as uint8 levels (B, C, H, W)."""
+        """The one image of each code (B, latent_dim), as levels (B, C, H, W)."""
         with torch.no_grad():
             x = self.network.decoder(codes.to(self.device))
         top = self.num_levels - 1
-        return ((x + 1) * (top / 2)).round().clamp(0, top).to(torch.uint8)
+        return ((x + 1) * (top / 2)).round().clamp(0, top).to(level_dtype(self.num_levels))
 
     def interpolate(self, first: Tensor, second: Tensor, num_steps: int) -> Tensor:
         """The images on the way from codes to others, (num_steps, B, C, H, W).

@@ -1,4 +1,4 @@
-"""From a checkpoint to its model, without being told which of them it is."""
+"""Loading a model from a checkpoint, without being told which it is."""
 
 from __future__ import annotations
 
@@ -12,10 +12,8 @@ from lightning import LightningModule
 from pixelcnn_lit.checkpoints import read_checkpoint
 from pixelcnn_lit.messages import OptionError
 from pixelcnn_lit.models.autoencoder import LitPixelCNNAutoencoder
-from pixelcnn_lit.models.base import AbstractLitModel
-from pixelcnn_lit.models.gated_pixelcnn import LitGatedPixelCNN
-from pixelcnn_lit.models.pixelcnn import LitPixelCNN
-from pixelcnn_lit.models.pixelcnn_pp import LitPixelCNNPP
+from pixelcnn_lit.models.model import AbstractLitModel
+from pixelcnn_lit.models.variants import LitGatedPixelCNN, LitPixelCNN, LitPixelCNNPP
 
 MODELS = (LitPixelCNN, LitGatedPixelCNN, LitPixelCNNPP, LitPixelCNNAutoencoder)
 """What a checkpoint may name; nothing else is ever built from one."""

@@ -1,46 +1,66 @@
-"""What all networks share: floats to parameters per pixel, on the whole image or on a walk."""
+"""Abstract network: floats to parameters per pixel, on the whole image or on a walk."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import ClassVar
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pixelcnn_lit.layers import ImageConv2d, Walk
+from pixelcnn_lit.layers import ImageConv2d, RasterCache
 
 
 class AbstractNetwork(nn.Module, ABC):
     """A causal network, split at the seam at which a walk runs it.
 
+    A final class takes the same arguments and, before them, its frozen options, which stand beside
+    it and document themselves.
+
     ``vertical`` depends on the rows above only and runs once per row; ``horizontal`` takes its
     features and the row so far and runs once per pixel. The whole image is the two in turn.
 
     Attributes:
-        in_channels: colours, C.
+        in_channels: floats per pixel that the input gives: C of ordered levels, C·E of embedded
+            ones, those of a colour beside each other.
+        num_colors: colours of a pixel, C.
         num_params: parameters per pixel.
         orders_channels: whether the parameters of a colour see the earlier colours of the pixel;
             they are then C equal consecutive groups, one per colour.
         cond_channels: size D of the condition, 0 for none.
         num_hierarchies: levels of resolution.
+        data_init: whether training is to begin with data-dependent initialisation.
+        options_type: the class of its options.
     """
+
+    data_init: bool = False
+    options_type: ClassVar[type]
 
     def __init__(
         self,
         in_channels: int,
         num_params: int,
         *,
+        num_colors: int | None,
         orders_channels: bool,
         cond_channels: int,
         num_hierarchies: int = 1,
     ) -> None:
         super().__init__()
-        if orders_channels and num_params % in_channels:
+        num_colors = num_colors or in_channels
+        if in_channels % num_colors:
             raise ValueError(
-                f"num_params={num_params}: a network that orders {in_channels} colours needs "
+                f"in_channels={in_channels}: equally many for each of {num_colors} colours"
+            )
+        if orders_channels and num_params % num_colors:
+            raise ValueError(
+                f"num_params={num_params}: a network that orders {num_colors} colours needs "
                 "equally many for each"
             )
         self.in_channels = in_channels
+        self.num_colors = num_colors
         self.num_params = num_params
         self.orders_channels = orders_channels
         self.cond_channels = cond_channels
@@ -49,11 +69,11 @@ class AbstractNetwork(nn.Module, ABC):
     @property
     def colors(self) -> int:
         """How many colours the network tells apart in its features."""
-        return self.in_channels if self.orders_channels else 1
+        return self.num_colors if self.orders_channels else 1
 
     @abstractmethod
     def vertical(
-        self, x: Tensor, conds: list[Tensor | None], walk: Walk | None = None
+        self, x: Tensor, conds: list[Tensor | None], cache: RasterCache | None = None
     ) -> list[list[Tensor]]:
         """Features of the rows above, per level, in the order ``horizontal`` reads them."""
 
@@ -63,7 +83,7 @@ class AbstractNetwork(nn.Module, ABC):
         x: Tensor,
         features: list[list[Tensor]],
         conds: list[Tensor | None],
-        walk: Walk | None = None,
+        cache: RasterCache | None = None,
     ) -> Tensor:
         """Parameters from the features of the rows above and the row so far."""
 
@@ -76,7 +96,7 @@ class AbstractNetwork(nn.Module, ABC):
 
         Args:
             cond: as for :meth:`forward`; a map is as large as the image.
-            x: the images (B, C, H, W).
+            x: the images (B, in_channels, H, W).
 
         Raises:
             ValueError: if the condition is missing, not expected, or of the wrong size.
@@ -96,7 +116,7 @@ class AbstractNetwork(nn.Module, ABC):
         """Parameters of every pixel.
 
         Args:
-            x: images (B, C, H, W) in [-1, 1].
+            x: images as floats (B, in_channels, H, W), ordered levels in [-1, 1].
             cond: (B, D), or a map (B, D, H, W), or None, as the network was built.
 
         Returns:
@@ -108,15 +128,22 @@ class AbstractNetwork(nn.Module, ABC):
         params = self.horizontal(canvas, self.vertical(canvas, conds), conds)
         return params[..., : x.shape[-2], : x.shape[-1]]
 
-    def begin_walk(self, x: Tensor) -> Walk:
-        """A walk over images like ``x`` (B, C, H, W), none of whose pixels is chosen yet."""
+    def begin_cache(self, x: Tensor) -> RasterCache:
+        """For a walk over images like ``x`` (B, in_channels, H, W), of which no pixel is chosen."""
         kernels = [layer for layer in self.modules() if isinstance(layer, ImageConv2d)]
         margin = max(
             max(-layer.rows.start, -layer.columns.start, layer.columns.stop - 1)
             for layer in kernels
         )
         canvas = self.canvas(x.new_zeros(x.shape))
-        return Walk.begin(canvas, margin=margin, num_hierarchies=self.num_hierarchies)
+        return RasterCache.begin(canvas, margin=margin, num_hierarchies=self.num_hierarchies)
+
+    def check_image_size(self, image_size: tuple[int, int]) -> None:
+        """Refuse images on which the network cannot work; any are taken unless it says otherwise.
+
+        Raises:
+            ValueError: naming the option that does not fit (H, W).
+        """
 
     def _check_cond(self, cond: Tensor | None, x: Tensor) -> None:
         if (cond is None) != (self.cond_channels == 0):
@@ -133,33 +160,49 @@ class AbstractNetwork(nn.Module, ABC):
             )
 
 
-def check_positive(**sizes: int) -> None:
-    """Refuse sizes below 1, by the name under which they are given.
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """In evaluation mode inside, then as before: without dropout and its random numbers."""
+    was_training = module.training
+    module.eval()
+    try:
+        yield
+    finally:
+        module.train(was_training)
+
+
+def check_positive(options: object, *names: str) -> None:
+    """Refuse sizes below 1.
+
+    Args:
+        options: has the sizes.
+        names: of the sizes.
 
     Raises:
         ValueError: naming the first.
     """
-    for name, size in sizes.items():
-        if size < 1:
-            raise ValueError(f"{name}={size}: at least 1")
+    check_room(1, options, *names, why="")
 
 
-def check_room(colors: int, **sizes: int) -> None:
+def check_room(least: int, options: object, *names: str, why: str = ", one per colour") -> None:
     """Refuse numbers of features that leave a colour without any.
 
     Raises:
         ValueError: naming the first.
     """
-    for name, size in sizes.items():
-        if size < colors:
-            raise ValueError(f"{name}={size}: at least {colors}, one per colour")
+    for name in names:
+        size = getattr(options, name)
+        if size < least:
+            raise ValueError(f"{name}={size}: at least {least}{why}")
 
 
-def check_kernel_size(name: str, size: int) -> None:
-    """Refuse a kernel that has no centre.
+def check_kernel_sizes(options: object, *names: str) -> None:
+    """Refuse kernels that have no centre.
 
     Raises:
-        ValueError: naming the argument.
+        ValueError: naming the first.
     """
-    if size < 3 or size % 2 == 0:
-        raise ValueError(f"{name}={size}: an odd number, at least 3")
+    for name in names:
+        size = getattr(options, name)
+        if size < 3 or size % 2 == 0:
+            raise ValueError(f"{name}={size}: an odd number, at least 3")

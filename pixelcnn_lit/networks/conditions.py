@@ -1,4 +1,4 @@
-"""What a network is conditioned on: from a label, an embedding or an image to floats."""
+"""Conditions of a network: from a label, an embedding or an image to floats."""
 
 from __future__ import annotations
 
@@ -131,14 +131,19 @@ class EmbeddingCondition(AbstractCondition):
 
 
 class CodeCondition(AbstractCondition):
-    """The code an encoder makes of the image itself."""
+    """The code an encoder makes of the image itself.
+
+    Attributes:
+        encoder: images as floats (B, in_channels, H, W) to codes (B, latent_dim); set by the model.
+    """
+
+    encoder: nn.Module
 
     batch_key = None
     reads_images = True
 
-    def __init__(self, encoder: nn.Module, latent_dim: int) -> None:
+    def __init__(self, latent_dim: int) -> None:
         super().__init__()
-        self.encoder = encoder
         self.cond_channels = latent_dim
 
     def check(self, value: Tensor | None, num_images: int) -> None:
@@ -153,6 +158,33 @@ class CodeCondition(AbstractCondition):
     def forward(self, value: Tensor | None, x: Tensor | None = None) -> Tensor | None:
         """(B, latent_dim): as given, or of the images."""
         return self.encoder(x) if value is None else value
+
+
+def make_condition(
+    num_classes: int | None, embedding_dim: int | None, label_dropout: float
+) -> AbstractCondition:
+    """Condition on the class label, on the data's embedding, or on nothing.
+
+    Raises:
+        ValueError: if both are asked for, or an argument is out of range.
+    """
+    if num_classes is not None and embedding_dim is not None:
+        raise ValueError(
+            f"num_classes={num_classes} and embedding_dim={embedding_dim}: condition on one, set "
+            "the other to null"
+        )
+    if not 0 <= label_dropout < 1:
+        raise ValueError(f"label_dropout={label_dropout}: in [0, 1)")
+    for name, value in [("num_classes", num_classes), ("embedding_dim", embedding_dim)]:
+        if value is not None and value < 1:
+            raise ValueError(f"{name}={value}: at least 1, or null for none")
+    if label_dropout and num_classes is None and embedding_dim is None:
+        raise ValueError(f"label_dropout={label_dropout}: needs num_classes or embedding_dim")
+    if num_classes is not None:
+        return LabelCondition(num_classes, label_dropout)
+    if embedding_dim is not None:
+        return EmbeddingCondition(embedding_dim, label_dropout)
+    return NoCondition()
 
 
 def drop_rows(cond: Tensor, share: float) -> Tensor:

@@ -13,7 +13,6 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from pixelcnn_lit.images import height_and_width
-from pixelcnn_lit.networks.base import check_positive
 
 COARSEST_SIDE = 4
 """Sides are halved until they are at most this long: what is left still knows where things are."""
@@ -52,7 +51,7 @@ class ConvEncoder(nn.Module):
             ValueError: naming the argument, if one is below 1.
         """
         super().__init__()
-        check_positive(latent_dim=latent_dim, num_encoder_filters=num_filters)
+        _check(latent_dim, num_filters)
         sizes = grid_sizes(image_size)
         widths = level_widths(num_filters, len(sizes))
         layers: list[nn.Module] = [
@@ -94,7 +93,7 @@ class ConvDecoder(nn.Module):
             ValueError: naming the argument, if one is below 1.
         """
         super().__init__()
-        check_positive(latent_dim=latent_dim, num_encoder_filters=num_filters)
+        _check(latent_dim, num_filters)
         sizes = grid_sizes(image_size)[::-1]
         widths = level_widths(num_filters, len(sizes))[::-1]
         self.coarsest = (widths[0], *sizes[0])
@@ -136,6 +135,12 @@ class ConvAutoencoder(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Images (B, C, H, W) in [-1, 1] to their reconstructions."""
         return self.decoder(self.encoder(x))
+
+
+def _check(latent_dim: int, num_filters: int) -> None:
+    for name, size in [("latent_dim", latent_dim), ("num_encoder_filters", num_filters)]:
+        if size < 1:
+            raise ValueError(f"{name}={size}: at least 1")
 
 
 def grid_sizes(image_size: Sequence[int]) -> list[tuple[int, int]]:

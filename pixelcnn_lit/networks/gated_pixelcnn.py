@@ -6,6 +6,8 @@ figure 2.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -16,17 +18,44 @@ from pixelcnn_lit.layers import (
     ImageConv2d,
     Output,
     Pointwise,
-    Walk,
+    RasterCache,
     color_groups,
     color_mask,
     kernel_mask,
 )
 from pixelcnn_lit.networks.base import (
     AbstractNetwork,
-    check_kernel_size,
+    check_kernel_sizes,
     check_positive,
     check_room,
 )
+
+
+@dataclass(frozen=True)
+class GatedPixelCNNOptions:
+    """The options of :class:`GatedPixelCNN`; the paper tells no sizes, these are PixelCNN's.
+
+    Args:
+        num_layers: gated layers, the first of which reads the image.
+        num_filters: width of both stacks.
+        first_kernel_size: n of the first layer, odd.
+        kernel_size: n of the other layers, odd.
+        num_hidden: units of the 1×1 layer before the output.
+
+    Raises:
+        ValueError: naming the option, if one is out of range.
+    """
+
+    num_layers: int = 15
+    num_filters: int = 128
+    first_kernel_size: int = 7
+    kernel_size: int = 3
+    num_hidden: int = 1024
+
+    def __post_init__(self) -> None:
+        """Refuse what fits no image."""
+        check_positive(self, "num_layers", "num_filters", "num_hidden")
+        check_kernel_sizes(self, "first_kernel_size", "kernel_size")
 
 
 class GatedPixelCNN(AbstractNetwork):
@@ -39,52 +68,50 @@ class GatedPixelCNN(AbstractNetwork):
     instead of the features of an empty image.)
 
     Example:
-        >>> network = GatedPixelCNN(3, 12, num_layers=2, num_filters=6, num_hidden=8)
+        >>> options = GatedPixelCNNOptions(num_layers=2, num_filters=6, num_hidden=8)
+        >>> network = GatedPixelCNN(options, in_channels=3, num_params=12)
         >>> network(torch.zeros(2, 3, 5, 7)).shape
         torch.Size([2, 12, 5, 7])
     """
 
+    options_type = GatedPixelCNNOptions
+
     def __init__(
         self,
+        options: GatedPixelCNNOptions,
         in_channels: int,
         num_params: int,
         *,
+        num_colors: int | None = None,
         orders_channels: bool = True,
         cond_channels: int = 0,
-        num_layers: int = 15,
-        num_filters: int = 128,
-        first_kernel_size: int = 7,
-        kernel_size: int = 3,
-        num_hidden: int = 1024,
     ) -> None:
         """Build the stacks.
 
         Args:
-            in_channels: colours, C.
+            options: sizes of the layers.
+            in_channels: floats per pixel.
             num_params: parameters per pixel, as the likelihood says.
+            num_colors: C; None for ``in_channels``.
             orders_channels: let a colour's parameters see the pixel's earlier colours.
             cond_channels: size of the condition, 0 for none.
-            num_layers: gated layers, the first of which reads the image.
-            num_filters: width of both stacks.
-            first_kernel_size: n of the first layer, odd.
-            kernel_size: n of the other layers, odd.
-            num_hidden: units of the 1×1 layer before the output.
 
         Raises:
-            ValueError: naming the argument, if one is out of range.
+            ValueError: naming the option, if one leaves a colour without features.
         """
         super().__init__(
-            in_channels, num_params, orders_channels=orders_channels, cond_channels=cond_channels
+            in_channels,
+            num_params,
+            num_colors=num_colors,
+            orders_channels=orders_channels,
+            cond_channels=cond_channels,
         )
-        check_positive(num_layers=num_layers, num_filters=num_filters, num_hidden=num_hidden)
-        check_kernel_size("first_kernel_size", first_kernel_size)
-        check_kernel_size("kernel_size", kernel_size)
-        colors = self.colors
-        check_room(colors, num_filters=num_filters, num_hidden=num_hidden)
+        colors, num_filters, num_hidden = self.colors, options.num_filters, options.num_hidden
+        check_room(colors, options, "num_filters", "num_hidden")
         self.vertical_layers = nn.ModuleList()
         self.horizontal_layers = nn.ModuleList()
-        for layer in range(num_layers):
-            size = kernel_size if layer else first_kernel_size
+        for layer in range(options.num_layers):
+            size = options.kernel_size if layer else options.first_kernel_size
             source = None if layer else in_channels
             self.vertical_layers.append(VerticalLayer(num_filters, size, cond_channels, source))
             self.horizontal_layers.append(
@@ -96,12 +123,12 @@ class GatedPixelCNN(AbstractNetwork):
         self.output = Output(num_hidden, num_params, mask=color_mask("B", hidden, outputs))
 
     def vertical(
-        self, x: Tensor, conds: list[Tensor | None], walk: Walk | None = None
+        self, x: Tensor, conds: list[Tensor | None], cache: RasterCache | None = None
     ) -> list[list[Tensor]]:
         """What each layer of the vertical stack tells its horizontal neighbour."""
         stream, links = x, []
         for layer in self.vertical_layers:
-            stream, link = layer(stream, conds[0], walk)
+            stream, link = layer(stream, conds[0], cache)
             links.append(link)
         return [links]
 
@@ -110,20 +137,20 @@ class GatedPixelCNN(AbstractNetwork):
         x: Tensor,
         features: list[list[Tensor]],
         conds: list[Tensor | None],
-        walk: Walk | None = None,
+        cache: RasterCache | None = None,
     ) -> Tensor:
         """The horizontal stack and two 1×1 layers."""
         stream = x
         for layer, link in zip(self.horizontal_layers, features[0], strict=True):
-            stream = layer(stream, link, conds[0], walk)
-        stream = self.hidden(F.relu(stream), walk)
-        return self.output(F.relu(stream), walk)
+            stream = layer(stream, link, conds[0], cache)
+        stream = self.hidden(F.relu(stream), cache)
+        return self.output(F.relu(stream), cache)
 
 
 class VerticalLayer(nn.Module):
     """n×n above and beside, the gate, and the link into the horizontal stack.
 
-    ``source`` is the number of colours if the layer reads the image, None if it reads features.
+    ``source`` is ``in_channels`` if the layer reads the image, None if it reads features.
     The condition enters before the link, so that the last layer leaves no parameter unread.
     """
 
@@ -141,14 +168,14 @@ class VerticalLayer(nn.Module):
         self.link = Pointwise(wide, wide)
 
     def forward(
-        self, x: Tensor, cond: Tensor | None, walk: Walk | None = None
+        self, x: Tensor, cond: Tensor | None, cache: RasterCache | None = None
     ) -> tuple[Tensor, Tensor]:
         """The stack's features (B, F, H, W) and the link (B, 2F, H, W); on a walk (N, …)."""
-        wide = self.conv(x, walk)
+        wide = self.conv(x, cache)
         if self.condition is not None:
             assert cond is not None
-            wide = wide + self.condition(cond, walk)
-        return gate(wide), self.link(wide, walk)
+            wide = wide + self.condition(cond, cache)
+        return gate(wide), self.link(wide, cache)
 
 
 class HorizontalLayer(nn.Module):
@@ -179,14 +206,14 @@ class HorizontalLayer(nn.Module):
         self.out = Pointwise(num_filters, num_filters, mask=color_mask("B", groups, groups))
 
     def forward(
-        self, x: Tensor, link: Tensor, cond: Tensor | None, walk: Walk | None = None
+        self, x: Tensor, link: Tensor, cond: Tensor | None, cache: RasterCache | None = None
     ) -> Tensor:
         """(B, F, H, W), or the image, to (B, F, H, W); on a walk to (N, F)."""
-        wide = self.conv(x, walk) + link
+        wide = self.conv(x, cache) + link
         if self.condition is not None:
             assert cond is not None
-            wide = wide + self.condition(cond, walk)
-        stream = self.out(gate(wide), walk)
+            wide = wide + self.condition(cond, cache)
+        stream = self.out(gate(wide), cache)
         return x + stream if self.residual else stream
 
 

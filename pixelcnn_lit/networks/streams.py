@@ -13,8 +13,8 @@ from pixelcnn_lit.layers import (
     Condition,
     Downsample,
     Pointwise,
+    RasterCache,
     Upsample,
-    Walk,
     activation,
 )
 from pixelcnn_lit.layers.activations import ResnetActivation
@@ -79,7 +79,7 @@ class Stream(nn.Module):
         x: Tensor,
         conds: list[Tensor | None],
         above: list[list[Tensor]] | None,
-        walk: Walk | None = None,
+        cache: RasterCache | None = None,
     ) -> tuple[Tensor, list[list[Tensor]]]:
         """The stream's output on the finest level and the features of its blocks, per level.
 
@@ -87,10 +87,10 @@ class Stream(nn.Module):
             x: what the stream starts from, (B, F, H, W), or (N, F) on a walk.
             conds: the condition for each level.
             above: the features of the stream u, or None if this is u.
-            walk: where the walk stands, if there is one; sleeping levels give no features.
+            cache: of a walk, if there is one; sleeping levels give no features.
         """
         features: list[list[Tensor]] = [[] for _ in self.encoder]
-        return self._level(0, x, conds, above, walk, features), features
+        return self._level(0, x, conds, above, cache, features), features
 
     def _level(
         self,
@@ -98,26 +98,26 @@ class Stream(nn.Module):
         x: Tensor,
         conds: list[Tensor | None],
         above: list[list[Tensor]] | None,
-        walk: Walk | None,
+        cache: RasterCache | None,
         features: list[list[Tensor]],
     ) -> Tensor:
         skips = [x]
         read = iter(above[level]) if above else None
         for block in self.encoder[level]:  # type: ignore[union-attr]
-            x = block(x, [next(read)] if read else [], conds[level], walk)
+            x = block(x, [next(read)] if read else [], conds[level], cache)
             skips.append(x)
             features[level].append(x)
         if level + 1 < len(self.encoder):
-            below = self.down[level](x, walk)
+            below = self.down[level](x, cache)
             if below is not None:
-                coarser = walk.coarser if walk else None
+                coarser = cache.coarser if cache else None
                 below = self._level(level + 1, below, conds, above, coarser, features)
-            x = self.up[level](below, walk)
+            x = self.up[level](below, cache)
         else:
             x = skips.pop()
         for block in self.decoder[level]:  # type: ignore[union-attr]
             skip = skips.pop()
-            x = block(x, [next(read), skip] if read else [skip], conds[level], walk)
+            x = block(x, [next(read), skip] if read else [skip], conds[level], cache)
             features[level].append(x)
         return x
 
@@ -149,16 +149,16 @@ class GatedResnet(nn.Module):
         self.condition = Condition(cond_channels, 2 * num_filters) if cond_channels else None
 
     def forward(
-        self, x: Tensor, skips: list[Tensor], cond: Tensor | None, walk: Walk | None = None
+        self, x: Tensor, skips: list[Tensor], cond: Tensor | None, cache: RasterCache | None = None
     ) -> Tensor:
         """(B, F, H, W) to the same; on a walk (N, F) to the same."""
-        hidden = self.conv_in(self.activation(x), walk)
+        hidden = self.conv_in(self.activation(x), cache)
         if self.skip is not None:
             skip = skips[0] if len(skips) == 1 else torch.cat(skips, 1)
-            hidden = hidden + self.skip(self.activation(skip), walk)
-        hidden = self.conv_out(self.dropout(self.activation(hidden)), walk)
+            hidden = hidden + self.skip(self.activation(skip), cache)
+        hidden = self.conv_out(self.dropout(self.activation(hidden)), cache)
         if self.condition is not None:
             assert cond is not None
-            hidden = hidden + self.condition(cond, walk)
+            hidden = hidden + self.condition(cond, cache)
         value, gate = hidden.chunk(2, 1)
         return x + value * torch.sigmoid(gate)

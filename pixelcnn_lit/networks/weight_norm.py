@@ -12,6 +12,7 @@ from torch.nn.utils.parametrizations import weight_norm
 
 from pixelcnn_lit.layers.causal import AbstractConv2d
 from pixelcnn_lit.layers.resample import Upsample
+from pixelcnn_lit.networks.base import evaluating
 
 LEAST_DEVIATION = 1e-3
 """A channel that varies less over the first batch, as one that sees only padding does, keeps its
@@ -50,11 +51,10 @@ def initialise(network: nn.Module, x: Tensor, cond: Tensor | None = None) -> Non
         return (output - mean[:, None, None]) * scale[:, None, None]
 
     hooks = [layer.register_forward_hook(rescale) for layer in normed_layers(network)]
-    was_training = network.training
     try:
-        network.eval().forward(x, cond)  # not __call__: a compiled network would not run the hooks
+        with evaluating(network):
+            network.forward(x, cond)  # not __call__: a compiled network would not run the hooks
     finally:
-        network.train(was_training)
         for hook in hooks:
             hook.remove()
 

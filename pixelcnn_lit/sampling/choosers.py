@@ -1,4 +1,4 @@
-"""Choosers: what to put at a position, given the distribution of its pixels."""
+"""Choosers of levels: draw, take the likeliest, replay or complete."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pixelcnn_lit.likelihoods import AbstractPixels
-from pixelcnn_lit.sampling.rows import PresentRow
+from pixelcnn_lit.sampling.present_row import PresentRow
 
 Chooser = Callable[[AbstractPixels, int, int], Tensor]
 """(distribution of B pixels, row, column) to levels (B, C); any function will do."""
@@ -42,11 +42,11 @@ class Draw(AbstractRowChooser):
         self._columns = self._uniforms.here.unbind(1)
 
     def read_row(self, row: int) -> None:
-        """See :class:`AbstractRowChooser`."""
+        """The random numbers of the row."""
         self._uniforms.read(row)
 
     def __call__(self, pixels: AbstractPixels, row: int, column: int) -> Tensor:
-        """See :class:`AbstractRowChooser`."""
+        """Levels (B, C) drawn."""
         return pixels.quantile(self._columns[column][:, : pixels.num_uniforms])
 
 
@@ -57,7 +57,7 @@ class Likeliest(AbstractRowChooser):
         """Nothing belongs to a row."""
 
     def __call__(self, pixels: AbstractPixels, row: int, column: int) -> Tensor:
-        """See :class:`AbstractRowChooser`."""
+        """The mode (B, C)."""
         return pixels.mode
 
 
@@ -69,11 +69,11 @@ class Replay(AbstractRowChooser):
         self._columns = self._levels.here.unbind(1)
 
     def read_row(self, row: int) -> None:
-        """See :class:`AbstractRowChooser`."""
+        """The levels of the row."""
         self._levels.read(row)
 
     def __call__(self, pixels: AbstractPixels, row: int, column: int) -> Tensor:
-        """See :class:`AbstractRowChooser`."""
+        """The levels (B, C) of the images."""
         return self._columns[column]
 
 
@@ -93,14 +93,14 @@ class Complete(AbstractRowChooser):
         self._columns = self._given.here.unsqueeze(-1).unbind(1)  # each (B, 1)
 
     def read_row(self, row: int) -> None:
-        """See :class:`AbstractRowChooser`."""
+        """What is kept of the row, and what the other chooser needs for it."""
         self._kept.read_row(row)
         self._given.read(row)
         if isinstance(self.otherwise, AbstractRowChooser):
             self.otherwise.read_row(row)
 
     def __call__(self, pixels: AbstractPixels, row: int, column: int) -> Tensor:
-        """See :class:`AbstractRowChooser`."""
+        """The levels (B, C) kept or chosen."""
         levels = self.otherwise(pixels, row, column)
         kept = self._kept(pixels, row, column).to(levels.dtype)
         return torch.where(self._columns[column], kept, levels)

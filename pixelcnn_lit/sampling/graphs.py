@@ -1,9 +1,10 @@
-"""A row's work, run as it is or recorded once as a CUDA graph and replayed.
+"""CUDA graphs of a row's work: recorded once and replayed, or run as it is.
 
 On a GPU a walk is bound by launching many small kernels. Rows on which the same levels of the
-network are awake are the same kernels on the same memory (see :class:`~pixelcnn_lit.layers.Walk`):
-a *kind* of row. The first row of a walk is run as it is; after it the first of every kind is
-recorded, and from there on the kind is launched as a whole.
+network are awake are the same kernels on the same memory (see
+:class:`~pixelcnn_lit.layers.RasterCache`): a *kind* of row. The first row of a walk is run as it
+is; after it the first of every kind is recorded, and from there on the kind is launched as a
+whole.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ class Eager(AbstractRunner):
     """Runs the work as it is."""
 
     def run(self, kind: int, work: Work) -> None:
-        """See :class:`AbstractRunner`."""
+        """Now."""
         work()
 
 
@@ -70,7 +71,7 @@ class Recorder(AbstractRunner):
         self._recorded: dict[int, Work] = {}
 
     def run(self, kind: int, work: Work) -> None:
-        """See :class:`AbstractRunner`."""
+        """As it is, or from a recording."""
         if not self._warm:
             self._device.warm_up(work)
             self._warm = True
@@ -96,7 +97,7 @@ class CudaDevice(AbstractDevice):
         self._stream = torch.cuda.Stream(device)
 
     def warm_up(self, work: Work) -> None:
-        """See :class:`AbstractDevice`; libraries set themselves up once per stream."""
+        """On the recording stream: libraries set themselves up once per stream."""
         current = torch.cuda.current_stream(self._device)
         self._stream.wait_stream(current)
         with torch.cuda.stream(self._stream):
@@ -104,7 +105,7 @@ class CudaDevice(AbstractDevice):
         current.wait_stream(self._stream)
 
     def record(self, work: Work) -> Work:
-        """See :class:`AbstractDevice`."""
+        """As a CUDA graph."""
         graph = torch.cuda.CUDAGraph()
         # thread_local: the threads that load the data of a training allocate pinned memory, which
         # must not spoil the recording

@@ -1,4 +1,4 @@
-"""Go through the positions of images in raster order and let a chooser fill them.
+"""Raster walk: go through the positions of images and let a chooser fill them.
 
 Networks that order the colours of a pixel are asked once per colour, others once per pixel.
 """
@@ -11,24 +11,23 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from pixelcnn_lit.images import rescale
-from pixelcnn_lit.likelihoods import AbstractLikelihood, AbstractPixels
+from pixelcnn_lit.images import level_dtype
+from pixelcnn_lit.likelihoods import AbstractPixels
 from pixelcnn_lit.likelihoods.guided import GuidedPixels
-from pixelcnn_lit.networks.base import AbstractNetwork
 from pixelcnn_lit.sampling.choosers import AbstractRowChooser, Chooser, can_be_recorded
 from pixelcnn_lit.sampling.graphs import AbstractRunner, runner
-from pixelcnn_lit.sampling.raster import CachedWalk, NaiveWalk
+from pixelcnn_lit.sampling.pixel_model import PixelModel
+from pixelcnn_lit.sampling.scans import CachedScan, NaiveScan
 
 RowHook = Callable[[Tensor, int], None]
-"""Told the images so far, uint8 (B, C, H, W), and how many rows are finished."""
+"""Told the images so far, levels (B, C, H, W), and how many rows are finished."""
 
 
 @torch.no_grad()
 def walk(
-    network: AbstractNetwork,
-    likelihood: AbstractLikelihood,
-    blank: Tensor,
+    model: PixelModel,
     chooser: Chooser,
+    num_images: int,
     *,
     cond: Tensor | None = None,
     temperature: float = 1.0,
@@ -40,10 +39,9 @@ def walk(
     """Go through the positions of B images in raster order and let ``chooser`` fill them.
 
     Args:
-        network: in evaluation mode; must order the colours exactly if the likelihood does not.
-        likelihood: gives the distribution of a pixel from its parameters.
-        blank: (B, C, H, W), any values: says size, device and dtype.
+        model: its network in evaluation mode.
         chooser: what to put at each position.
+        num_images: B.
         cond: as the network takes it.
         temperature: above 0; see the likelihoods.
         guidance: other than 1, also walk without the condition (zeros) and mix the two; see
@@ -53,75 +51,76 @@ def walk(
         run_by: runs the work of each row; None for CUDA graphs where they are possible.
 
     Returns:
-        uint8 levels (B, C, H, W).
+        Levels (B, C, H, W) of :func:`~pixelcnn_lit.images.level_dtype`.
     """
     if guidance != 1 and cond is None:
         raise ValueError(f"guidance={guidance}: needs a condition")
-    run_by = run_by or runner(blank.device, recordable=cached and can_be_recorded(chooser))
-    rows = _Rows(network, likelihood, blank, chooser, cond, temperature, guidance, cached)
-    images = torch.zeros(blank.shape, dtype=torch.uint8, device=blank.device)
-    for row in range(blank.shape[2]):
+    x = model.blank(num_images)
+    run_by = run_by or runner(x.device, recordable=cached and can_be_recorded(chooser))
+    filler = _RowFiller(model, x, chooser, cond, temperature, guidance, cached)
+    dtype = level_dtype(model.likelihood.num_levels)
+    images = torch.zeros(num_images, *model.image_shape, dtype=dtype, device=x.device)
+    for row in range(model.image_size[0]):
         with torch.inference_mode():  # a sixth faster than no_grad: less to do for small tensors
-            rows.read(row)
-            run_by.run(rows.raster.kind(row), partial(rows.fill, row))
-            images[:, :, row] = rows.chosen.movedim(-1, 1)
+            filler.read(row)
+            run_by.run(filler.scan.kind(row), partial(filler.fill, row))
+            images[:, :, row] = filler.chosen.movedim(-1, 1)
         if on_row:
             on_row(images, row + 1)
     return images
 
 
-class _Rows:
+class _RowFiller:
     """Fills a row; what is chosen in it lies always in the same place.
 
     Attributes:
-        chosen: uint8 levels of the present row, (B, W, C).
+        chosen: levels of the present row, (B, W, C).
     """
 
     def __init__(
         self,
-        network: AbstractNetwork,
-        likelihood: AbstractLikelihood,
-        blank: Tensor,
+        model: PixelModel,
+        x: Tensor,
         chooser: Chooser,
         cond: Tensor | None,
         temperature: float,
         guidance: float,
         cached: bool,
     ) -> None:
-        batch, channels, _, width = blank.shape
+        batch, channels, width = len(x), model.likelihood.channels, x.shape[-1]
         self.guided = guidance != 1
-        x = blank
         if cond is not None and self.guided:
-            x, cond = torch.cat([blank, blank]), torch.cat([cond, torch.zeros_like(cond)])
-        self.raster = (CachedWalk if cached else NaiveWalk)(network, x, cond)
-        self.likelihood = likelihood
+            x, cond = torch.cat([x, x]), torch.cat([cond, torch.zeros_like(cond)])
+        self.scan = (CachedScan if cached else NaiveScan)(model.network, x, cond)
+        self.model = model
         self.chooser = chooser
         self.temperature = temperature
         self.guidance = guidance
-        self.dtype = blank.dtype
         colors = [slice(c, c + 1) for c in range(channels)]
-        self.passes = colors if network.orders_channels else [slice(None)]
-        self.chosen = torch.zeros(batch, width, channels, dtype=torch.uint8, device=blank.device)
+        self.passes = colors if model.network.orders_channels else [slice(None)]
+        dtype = level_dtype(model.likelihood.num_levels)
+        self.chosen = torch.zeros(batch, width, channels, dtype=dtype, device=x.device)
         self.columns = self.chosen.unbind(1)
 
     def read(self, row: int) -> None:
         """Put what belongs to this very row in place."""
-        self.raster.read_row(row)
+        self.scan.read_row(row)
         if isinstance(self.chooser, AbstractRowChooser):
             self.chooser.read_row(row)
 
     def fill(self, row: int) -> None:
         """Choose all pixels of the row; the same work for all rows of a kind."""
-        self.raster.start_row(row)
-        for column, levels in enumerate(self.columns):
+        self.scan.start_row(row)
+        for column, levels in enumerate(self.columns):  # each (B, C)
             for chosen in self.passes:
-                pixels = self._pixels(self.raster.params(row, column))
+                pixels = self._pixels(self.scan.params(row, column))
                 levels[:, chosen] = self.chooser(pixels, row, column)[:, chosen]
-                x = rescale(levels.to(self.dtype), self.likelihood.num_levels)[:, : chosen.stop]
-                self.raster.paint(row, column, torch.cat([x, x]) if self.guided else x)
+                x = self.model.input(levels[:, : chosen.stop])  # (B, floats of these colours)
+                self.scan.paint(row, column, torch.cat([x, x]) if self.guided else x)
 
     def _pixels(self, params: Tensor) -> AbstractPixels:
+        likelihood = self.model.likelihood
         if not self.guided:
-            return self.likelihood(params, self.temperature)
-        with_cond, without = (self.likelihood(half, self.temperature) for half in params.chunk(2))
+            return likelihood(params, self.temperature)
+        with_cond, without = (likelihood(half, self.temperature) for half in params.chunk(2))
         return GuidedPixels(with_cond, without, self.guidance)

@@ -1,8 +1,8 @@
-"""The raster walk: where it stands, and what the layers have seen so far.
+"""Activation cache of a raster walk: where it stands, and what the layers have seen so far.
 
 Every activation of a causal network needs computing once per image. A walk goes through the rows
-and, within a row, through the pixels; the layers keep in it what later positions will read. The
-layers themselves stay free of state.
+and, within a row, through the pixels; the layers keep in the cache what later positions will read.
+The layers themselves stay free of state.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ class AbstractRowCache(ABC):
         """Turn the rows seen so far into what the pixels of the present row need of them."""
 
 
-class Walk:
-    """One level of a raster walk over a batch of images; the coarser levels hang below it.
+class RasterCache:
+    """The cache of one level for a batch of images; the coarser levels hang below it.
 
     The grid of level l has the positions whose row and column in the image are multiples of 2^l;
     elsewhere the level sleeps.
@@ -57,12 +57,12 @@ class Walk:
         self._blank = blank
         self._pixels = image[:, -1, margin:].unbind(1)
         self.column: int | None = None
-        self.coarser: Walk | None = None
+        self.coarser: RasterCache | None = None
         self._kept: dict[nn.Module, object] = {}
         self._row_caches: list[AbstractRowCache] = []
 
     @classmethod
-    def begin(cls, canvas: Tensor, *, margin: int, num_hierarchies: int = 1) -> Walk:
+    def begin(cls, canvas: Tensor, *, margin: int, num_hierarchies: int = 1) -> RasterCache:
         """Lay out a canvas, channels last so that every patch is a few contiguous runs.
 
         Args:
@@ -75,10 +75,10 @@ class Walk:
         batch, _, _, width = canvas.shape
         blank = F.pad(canvas[:, :, 0], (margin, margin)).movedim(1, -1).contiguous()
         image = blank.new_zeros(batch, margin + 1, *blank.shape[1:])
-        finest = walk = cls(batch, width, image, blank, margin)
+        finest = cache = cls(batch, width, image, blank, margin)
         for _ in range(num_hierarchies - 1):
-            walk.coarser = cls(batch, walk.width // 2, image, blank, margin)
-            walk = walk.coarser
+            cache.coarser = cls(batch, cache.width // 2, image, blank, margin)
+            cache = cache.coarser
         return finest
 
     def start_row(self, row: int) -> None:
@@ -89,7 +89,7 @@ class Walk:
         self._start_caches()
 
     def paint(self, column: int, x: Tensor) -> None:
-        """Write the chosen colours of one pixel of the present row, (B, C) in [-1, 1]."""
+        """Write what is chosen of one pixel of the present row, floats (B, channels so far)."""
         self._pixels[column][:, : x.shape[1]] = x
 
     def stand(self, row: int, column: int | None) -> None:
@@ -105,7 +105,7 @@ class Walk:
         return not (self.row % 2 or (self.column or 0) % 2)
 
     def keep(self, layer: nn.Module, make: Callable[[], Kept]) -> Kept:
-        """What ``layer`` keeps on this walk, made at its first visit."""
+        """What ``layer`` keeps, made at its first visit."""
         if layer not in self._kept:
             made = make()
             self._kept[layer] = made
@@ -115,10 +115,10 @@ class Walk:
 
     def tensors(self) -> list[Tensor]:
         """The image and everything the layers keep, their weights as matrices included."""
-        levels: list[Walk] = [self]
+        levels: list[RasterCache] = [self]
         while levels[-1].coarser:
             levels.append(levels[-1].coarser)
-        kept = [list(walk._kept.values()) for walk in levels]
+        kept = [list(level._kept.values()) for level in levels]
         return list(_tensors([self.image, self._blank, kept]))
 
     def num_bytes(self) -> int:
@@ -127,8 +127,8 @@ class Walk:
         return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
 
     def _start_caches(self) -> None:
-        for cache in self._row_caches:
-            cache.start_row()
+        for row_cache in self._row_caches:
+            row_cache.start_row()
         if self.coarser and self.row % 2 == 0:
             self.coarser._start_caches()
 
@@ -140,5 +140,5 @@ def _tensors(kept: object) -> Iterator[Tensor]:
     elif isinstance(kept, list | tuple):
         for item in kept:
             yield from _tensors(item)
-    elif not isinstance(kept, nn.Module | Walk) and hasattr(kept, "__dict__"):
+    elif not isinstance(kept, nn.Module | RasterCache) and hasattr(kept, "__dict__"):
         yield from _tensors(list(vars(kept).values()))

@@ -1,6 +1,6 @@
-"""Two raster walks with one interface: parameters at one position after another.
+"""Raster scans of a network: its parameters at one position after another.
 
-The naive walk runs the whole network at every position and is the reference; the cached one
+The naive scan runs the whole network at every position and is the reference; the cached one
 computes every activation once.
 """
 
@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from pixelcnn_lit.networks.base import AbstractNetwork
-from pixelcnn_lit.sampling.rows import PresentRow
+from pixelcnn_lit.sampling.present_row import PresentRow
 
 
-class AbstractRasterWalk(ABC):
+class AbstractScan(ABC):
     """Parameters at one position after another, from what has been painted.
 
     A row begins with :meth:`read_row` and :meth:`start_row`. From then on rows of the same kind
@@ -40,10 +40,10 @@ class AbstractRasterWalk(ABC):
 
     @abstractmethod
     def paint(self, row: int, column: int, x: Tensor) -> None:
-        """Write the pixel as far as it is chosen, (B, C) in [-1, 1]."""
+        """Write the pixel as far as it is chosen, floats (B, channels so far)."""
 
 
-class NaiveWalk(AbstractRasterWalk):
+class NaiveScan(AbstractScan):
     """The reference: the whole network on the whole image, once per position."""
 
     def __init__(self, network: AbstractNetwork, x: Tensor, cond: Tensor | None) -> None:
@@ -62,21 +62,21 @@ class NaiveWalk(AbstractRasterWalk):
         """Nothing is kept from row to row."""
 
     def params(self, row: int, column: int) -> Tensor:
-        """See :class:`AbstractRasterWalk`."""
+        """See :class:`AbstractScan`."""
         return self.network(self.x, self.cond)[:, :, row, column]
 
     def paint(self, row: int, column: int, x: Tensor) -> None:
-        """See :class:`AbstractRasterWalk`."""
+        """See :class:`AbstractScan`."""
         self.x[:, : x.shape[1], row, column] = x
 
 
-class CachedWalk(AbstractRasterWalk):
+class CachedScan(AbstractScan):
     """The vertical part once per row, the horizontal part once per position."""
 
     def __init__(self, network: AbstractNetwork, x: Tensor, cond: Tensor | None) -> None:
         self.network = network
         self.x = x
-        self.walk = network.begin_walk(x)
+        self.cache = network.begin_cache(x)
         self.conds = network.conds(cond, x)
         self.maps: dict[int, PresentRow] = {}
         for level, level_cond in enumerate(self.conds):
@@ -98,22 +98,22 @@ class CachedWalk(AbstractRasterWalk):
 
     def start_row(self, row: int) -> None:
         """Run the vertical part on the rows above and hand its features out by column."""
-        self.walk.start_row(row)
-        features = self.network.vertical(self.x, self.conds, self.walk)
+        self.cache.start_row(row)
+        features = self.network.vertical(self.x, self.conds, self.cache)
         self.features = [
             [feature.unflatten(0, (len(self.x), -1)).unbind(1) for feature in level]
             for level in features
         ]
 
     def params(self, row: int, column: int) -> Tensor:
-        """See :class:`AbstractRasterWalk`."""
-        self.walk.stand(row, column)
+        """See :class:`AbstractScan`."""
+        self.cache.stand(row, column)
         here = [
             [] if column % 2**level else [feature[column >> level] for feature in features]
             for level, features in enumerate(self.features)
         ]
-        return self.network.horizontal(self.x, here, self.conds, self.walk)
+        return self.network.horizontal(self.x, here, self.conds, self.cache)
 
     def paint(self, row: int, column: int, x: Tensor) -> None:
-        """See :class:`AbstractRasterWalk`."""
-        self.walk.paint(column, x)
+        """See :class:`AbstractScan`."""
+        self.cache.paint(column, x)

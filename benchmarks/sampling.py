@@ -20,7 +20,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from pixelcnn_lit.sampling.scans import NaiveScan
 from rich.console import Console
 from torch import Tensor
 
@@ -32,6 +31,7 @@ from pixelcnn_lit.models import (
     LitPixelCNNPP,
 )
 from pixelcnn_lit.sampling import walk_bytes
+from pixelcnn_lit.sampling.scans import NaiveScan
 from pixelcnn_lit.training.folder import code_version
 
 SEED = 0

@@ -83,7 +83,7 @@ def make_network(
     chosen = _chosen("network", given)
     network_class = NETWORKS[chosen["name"]]
     with within("network"):
-        network = network_class(
+        network = network_class(  # type: ignore[call-arg]
             network_class.options_type(**_without_name(chosen)),
             input.in_channels,
             likelihood.num_params,

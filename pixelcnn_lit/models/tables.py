@@ -82,8 +82,9 @@ def make_network(
     """The network that ``given`` names, between an input and a likelihood."""
     chosen = _chosen("network", given)
     network_class = NETWORKS[chosen["name"]]
+    make: Callable[..., AbstractNetwork] = network_class
     with within("network"):
-        network = network_class(  # type: ignore[call-arg]
+        network = make(
             network_class.options_type(**_without_name(chosen)),
             input.in_channels,
             likelihood.num_params,

@@ -175,7 +175,7 @@ def test_without_a_hub_training_ends_with_one_line(tmp_path):
         }
         options = ["model=pp", "data=mnist", "trainer=cpu", "size=small", "logger=none"]
         ended = subprocess.run(
-            [sys.executable, "-m", "pixelcnn_lit", "train", *options, f"run_dir={tmp_path / 'run'}"],
+            [sys.executable, "-m", "pixelcnn_lit", "train", *options, f"run_dir={tmp_path}/run"],
             capture_output=True, text=True, env=environment,
         )  # fmt: skip
     assert ended.returncode == 2

@@ -521,7 +521,7 @@ def test_the_trainers_further_calls_open_nothing_twice(numbered, tmp_path, monke
 @pytest.mark.parametrize("name", sorted(path.stem for path in (CONF / "data").glob("*.yaml")))
 def test_every_configuration_fits_its_data_module(name):
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose("train", [f"data={name}", "data.path=somewhere"][: 1 + (name == "folder")])
+        config = compose(f"data/{name}", ["data.path=somewhere"] if name == "folder" else [])
     data = instantiate(config.data)
     assert data.channels == config.data.channels
     assert data.num_levels == config.data.num_levels

@@ -52,7 +52,7 @@ def prepare_until(last_step, folder, cache):
 
 
 def test_a_process_killed_at_any_step_of_caching_leaves_nothing_that_is_wrongly_believed(tmp_path):
-    folder = write_numbered(tmp_path / "data", NUM_ROWS)
+    folder = write_numbered(tmp_path / "data", NUM_ROWS, rows_per_group=20)
     for num_steps in itertools.count(1):
         arguments = (num_steps, folder, tmp_path / "caches" / str(num_steps))
         child = multiprocessing.get_context("fork").Process(target=prepare_until, args=arguments)
@@ -61,7 +61,7 @@ def test_a_process_killed_at_any_step_of_caching_leaves_nothing_that_is_wrongly_
         if child.exitcode != -signal.SIGKILL:
             break
     assert child.exitcode == 0
-    assert num_steps >= 12  # six row groups, two files, the description, folders, the last name
+    assert num_steps >= 9  # three row groups, two files, the description, folders, the last name
     finished = 0
     for step in range(1, num_steps + 1):
         cache = tmp_path / "caches" / str(step)
@@ -135,13 +135,20 @@ def test_classes_without_rows_make_an_empty_split(tmp_path):
         assert len(data.train_dataloader()) == 1
 
 
+@pytest.fixture(scope="module")
+def few_and_many(tmp_path_factory):
+    """Folders by their number of rows: fewer and more than fit into a file's buffer."""
+    base = tmp_path_factory.mktemp("rows")
+    return {n: write_numbered(base / str(n), n, rows_per_group=1000) for n in (NUM_ROWS, 2000)}
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a disk that is always full")
 @pytest.mark.parametrize("full", ["images.bin", "labels.bin", "cache.json"])
-@pytest.mark.parametrize("num_rows", [NUM_ROWS, 2000])  # fewer and more than fit into a buffer
+@pytest.mark.parametrize("num_rows", [NUM_ROWS, 2000])
 def test_a_disk_that_fills_up_is_an_error_that_names_the_way_out(
-    tmp_path, monkeypatch, full, num_rows
+    few_and_many, tmp_path, monkeypatch, full, num_rows
 ):
-    folder = write_numbered(tmp_path / "data", num_rows, rows_per_group=1000)
+    folder = few_and_many[num_rows]
     open_file = Path.open
 
     def opened(path, mode="r", *args, **options):
@@ -250,7 +257,7 @@ def test_decoding_without_a_terminal_tells_in_lines_how_far_it_is(tmp_path, monk
 
 def peak_memory(folder, cache):
     """Bytes that Python and Arrow hold at most while a stream is read."""
-    data = local(folder, cache, streaming=True, shuffle_buffer=200, image_size=[16, 16])
+    data = local(folder, cache, streaming=True, shuffle_buffer=100, image_size=[16, 16])
     loader = data.train_dataloader()
     pool = pa.default_memory_pool()
     before = pool.bytes_allocated()
@@ -265,12 +272,12 @@ def peak_memory(folder, cache):
 
 def test_memory_of_a_stream_does_not_grow_with_its_length(tmp_path):
     generator = np.random.default_rng(0)
-    lengths = (500, 500, 4_000)  # the first one also pays for what is imported and kept once
+    lengths = (300, 300, 1_800)  # the first one also pays for what is imported and kept once
     peaks, sizes = [], []
     for number, num_rows in enumerate(lengths):
         noise = generator.integers(0, 256, (num_rows, 16, 16), dtype=np.uint8)
         path = tmp_path / str(number) / "train.parquet"
-        write_parquet(path, list(map(png, noise)), rows_per_group=100)
+        write_parquet(path, list(map(png, noise)), rows_per_group=50)
         peaks.append(peak_memory(path.parent, tmp_path / "cache"))
         sizes.append(path.stat().st_size)
     assert peaks[2] < sizes[2]

@@ -15,7 +15,7 @@ from variants import random_images
 from pixelcnn_lit import configuration
 from pixelcnn_lit.callbacks import Reconstructions
 from pixelcnn_lit.commands.reconstruct import reconstruct, three_columns
-from pixelcnn_lit.data import HFImageDataModule
+from pixelcnn_lit.data import DigitsDataModule
 from pixelcnn_lit.images import rescale
 from pixelcnn_lit.models import LitConvAutoencoder, LitPixelCNN, LitPixelCNNAutoencoder
 from pixelcnn_lit.models.tables import NETWORKS
@@ -41,9 +41,7 @@ def autoencoder(decoder, channels=1, num_levels=4, image_size=(6, 5), **options)
 
 
 def digits(**options):
-    return HFImageDataModule(
-        "digits", channels=1, num_levels=17, image_size=[8, 8], num_workers=0, **options
-    )
+    return DigitsDataModule(**options)
 
 
 def fit(model, folder, **options):

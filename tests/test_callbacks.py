@@ -34,7 +34,7 @@ from pixelcnn_lit.callbacks.curve import learning_curve, smooth
 from pixelcnn_lit.callbacks.interruption import Interrupted, Interruption
 from pixelcnn_lit.callbacks.samples import choose_per_class
 from pixelcnn_lit.checkpoints import AtomicCheckpointIO, global_step
-from pixelcnn_lit.data import HFImageDataModule
+from pixelcnn_lit.data import DigitsDataModule
 from pixelcnn_lit.images import enlarge
 from pixelcnn_lit.models import LitPixelCNNPP, schedules
 
@@ -335,12 +335,9 @@ def test_a_signal_in_the_last_step_is_acted_upon_and_nothing_is_lost(tmp_path: P
         enable_progress_bar=False, enable_model_summary=False, default_root_dir=tmp_path,
         callbacks=[SignalInTheLastStep(), Checkpoints(str(tmp_path / "checkpoints"))],
     )  # fmt: skip
-    model = LitPixelCNNPP(
-        1, 17, [8, 8], network={"num_hierarchies": 1, "num_filters": 2, "num_resnet": 1}
-    )
-    facts = {"channels": 1, "num_levels": 17, "image_size": [8, 8], "num_classes": 10}
+    model = LitPixelCNNPP(1, 17, [8, 8], num_hierarchies=1, num_filters=2, num_resnet=1)
     with pytest.raises(Interrupted, match="SIGTERM after step 3"):
-        trainer.fit(model, datamodule=HFImageDataModule("digits", **facts, batch_size=8))
+        trainer.fit(model, datamodule=DigitsDataModule(batch_size=8))
     assert global_step(tmp_path / "checkpoints/last.ckpt") == 3
 
 

@@ -9,6 +9,8 @@ import sys
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 
+import datasets
+import huggingface_hub
 import pytest
 from hub_server import HubServer, commit
 from picture_files import CLASS_NAMES, local, numbers, write_numbered
@@ -42,22 +44,29 @@ def hub(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def clients(hub, tmp_path_factory):
-    """A process that knows no other hub: the clients read these variables once, on import."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HF_ENDPOINT", hub.url)
-        patch.setenv("HF_HOME", str(tmp_path_factory.mktemp("home")))
-        patch.setenv("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1")
-        patch.setenv("HF_UPDATE_DOWNLOAD_COUNTS", "0")
-        patch.setenv("HF_HUB_OFFLINE", "0")
-        patch.setenv("NO_PROXY", "127.0.0.1")
-        spawn = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(1, spawn, initializer=start_workers_as_usual) as pool:
-            yield pool
+    """A process whose clients know no other hub."""
+    context = multiprocessing.get_context("fork")
+    home = tmp_path_factory.mktemp("home")
+    with ProcessPoolExecutor(1, context, know_only, (hub.url, home)) as pool:
+        yield pool
 
 
-def start_workers_as_usual():
-    """Not as this process was started."""
-    multiprocessing.set_start_method(None, force=True)
+def know_only(url, home):
+    """What the clients read from the environment when they are imported."""
+    os.environ["NO_PROXY"] = "127.0.0.1"
+    for config in (datasets.config, huggingface_hub.constants):
+        config.HF_HUB_OFFLINE = False
+    datasets.config.HF_ENDPOINT = huggingface_hub.constants.ENDPOINT = url
+    datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = False
+    datasets.config.HF_DATASETS_CACHE = home / "datasets"
+    datasets.config.HF_MODULES_CACHE = home / "modules"
+    datasets.config.DOWNLOADED_DATASETS_PATH = home / "downloads"
+    huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE = (
+        url + "/{repo_id}/resolve/{revision}/{filename}"
+    )
+    huggingface_hub.constants.HF_HUB_CACHE = str(home / "hub")
+    huggingface_hub.constants.HF_TOKEN_PATH = str(home / "token")
+    huggingface_hub.constants.HF_HUB_DISABLE_IMPLICIT_TOKEN = True
 
 
 def arrivals(path, cache, **options):
@@ -175,7 +184,7 @@ def test_without_a_hub_training_ends_with_one_line(tmp_path):
         }
         options = ["model=pp", "data=mnist", "trainer=cpu", "size=small", "logger=none"]
         ended = subprocess.run(
-            [sys.executable, "-m", "pixelcnn_lit", "train", *options, f"run_dir={tmp_path / 'run'}"],
+            [sys.executable, "-m", "pixelcnn_lit", "train", *options, f"run_dir={tmp_path}/run"],
             capture_output=True, text=True, env=environment,
         )  # fmt: skip
     assert ended.returncode == 2

@@ -10,7 +10,6 @@ from tiny_runs import rows, train_with
 from torch import Tensor
 
 from pixelcnn_lit.configuration import build, compose_config
-from pixelcnn_lit.data.abstract import first_examples
 from pixelcnn_lit.images import Batch
 from pixelcnn_lit.models import load_model
 
@@ -39,7 +38,7 @@ def test_every_variant_learns_the_digits_and_draws_what_it_is_asked_for(name: st
 
     model = load_model(tmp_path / "run")
     data = build(compose_config("train", ["data=digits"]), "data")
-    known, unseen = (first_examples(data, split, 10_000) for split in ("train", "test"))
+    known, unseen = (data.first_examples(split, 10_000) for split in ("train", "test"))
     asked = unseen["label"]
     cond = model.encode(unseen["image"]) if name == "autoencoder" else asked
     drawn = model.sample(len(asked), cond, generator=torch.Generator().manual_seed(0))

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from pixelcnn_lit.data import HFImageDataModule
+from pixelcnn_lit.data import DigitsDataModule
 from pixelcnn_lit.matching import check_fits, check_suits
 from pixelcnn_lit.models import LitGatedPixelCNN
 
 FACTS = {"channels": 1, "num_levels": 17, "image_size": [8, 8], "num_classes": 10}
 
 
-def digits(**options: object) -> HFImageDataModule:
-    return HFImageDataModule("digits", **(FACTS | options), batch_size=10)
+def digits(**options: object) -> DigitsDataModule:
+    return DigitsDataModule(**(FACTS | options), batch_size=10)
 
 
 def model(**options: object) -> LitGatedPixelCNN:

@@ -14,7 +14,7 @@ from PIL import Image
 from tiny_runs import TINY, rows, train_with
 
 from pixelcnn_lit.checkpoints import global_step
-from pixelcnn_lit.data import HFImageDataModule
+from pixelcnn_lit.data import DigitsDataModule
 from pixelcnn_lit.models import LitPixelCNNPP
 from pixelcnn_lit.models.loading import load_model
 
@@ -145,9 +145,7 @@ def test_the_configuration_is_kept_resolved_with_its_command_and_version(finishe
 
 def test_the_test_is_of_the_best_checkpoint_which_loads_by_itself(finished: Path) -> None:
     model = LitPixelCNNPP.load_from_checkpoint(finished / "checkpoints/best.ckpt")
-    data = HFImageDataModule(
-        "digits", channels=1, num_levels=17, image_size=[8, 8], num_classes=10, batch_size=32
-    )
+    data = DigitsDataModule(batch_size=32)
     batches = [batch for batch, _ in zip(data.test_dataloader(), range(2), strict=False)]
     with torch.no_grad():
         nats = torch.cat([model.eval().log_prob(b["image"], b["label"]) for b in batches])

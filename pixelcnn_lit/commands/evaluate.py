@@ -21,7 +21,7 @@ from torch import Tensor
 
 from pixelcnn_lit import configuration
 from pixelcnn_lit.configuration.run_data import build_data
-from pixelcnn_lit.data.abstract import AbstractImageDataModule, evaluation_loader
+from pixelcnn_lit.data.abstract import AbstractImageDataModule
 from pixelcnn_lit.data.tables.source import Split
 from pixelcnn_lit.messages import OptionError, duration
 from pixelcnn_lit.metrics import BitsPerDim, NatsPerDim
@@ -66,7 +66,7 @@ def log_probs(
     Raises:
         OptionError: if the split is empty.
     """
-    loader = evaluation_loader(data, split)
+    loader = data.whole_split(split)
     hidden = not get_console().is_terminal
     remaining = max_images
     for batch in track(loader, "Measuring", transient=True, disable=hidden):

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from pixelcnn_lit import configuration
 from pixelcnn_lit.callbacks.reconstructions import draw_each
-from pixelcnn_lit.data.abstract import AbstractImageDataModule, first_examples
+from pixelcnn_lit.data.abstract import AbstractImageDataModule
 from pixelcnn_lit.drawing.output_folder import make_folder, writing_to
 from pixelcnn_lit.drawing.pictures import write_picture
 from pixelcnn_lit.images import image_grid
@@ -76,7 +76,7 @@ def reconstruct(config: DictConfig) -> None:
     picture = three_columns(
         autoencoder.to(device),
         baseline.to(device),
-        first_examples(data, "test", options.num_images)["image"].to(device),
+        data.first_examples("test", options.num_images)["image"].to(device),
         options.num_draws,
         torch.Generator().manual_seed(options.seed),
     )

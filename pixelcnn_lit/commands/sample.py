@@ -30,7 +30,6 @@ from torch import Tensor
 
 from pixelcnn_lit import configuration
 from pixelcnn_lit.configuration.run_data import build_data
-from pixelcnn_lit.data.abstract import first_examples
 from pixelcnn_lit.data.tables.source import Split
 from pixelcnn_lit.drawing import plans
 from pixelcnn_lit.drawing.given_mask import read_given
@@ -123,7 +122,7 @@ def make_plan(model: AbstractLitModel, options: SampleOptions, config: DictConfi
     def examples(number: int) -> Batch:
         asked.append(number)
         if options.images is None:
-            return first_examples(build_data(config, model), options.split or "test", number)
+            return build_data(config, model).first_examples(options.split or "test", number)
         folder = Path(options.images)
         images = read_pictures(folder, model.image_shape, model.likelihood.num_levels)
         return {"image": images[:number]}

@@ -1,4 +1,4 @@
-"""What every data module does with examples once they are opened: shard, batch, resume."""
+"""The abstract data module: shards, batches and resumes what its splits hold."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import lightning as L
 import torch
 
-from pixelcnn_lit.data.augmentation import Presentation
+from pixelcnn_lit.data.augmentation import Augmentation
 from pixelcnn_lit.data.examples import AbstractExamples
 from pixelcnn_lit.data.loader import EvaluationLoader, TrainingLoader
 from pixelcnn_lit.data.sharding import Shard, evaluation_sizes, training_sizes
@@ -64,14 +64,10 @@ class AbstractImageDataModule(L.LightningDataModule):
         super().__init__()
         if not 2 <= num_levels <= 256:
             raise OptionError(f"num_levels={num_levels} must lie in 2 … 256")
-        if channels < 1:
-            raise OptionError(f"channels={channels} must be at least 1")
-        if batch_size < 1:
-            raise OptionError(f"batch_size={batch_size} must be at least 1")
-        if seed < 0:
-            raise OptionError(f"seed={seed} must not be negative")
-        if binarize not in (None, "static", "dynamic"):
-            raise OptionError(f"binarize={binarize} must be static, dynamic or null")
+        check_at_least("channels", channels, 1)
+        check_at_least("batch_size", batch_size, 1)
+        check_at_least("seed", seed, 0)
+        check_one_of("binarize", binarize, (None, "static", "dynamic"))
         if binarize is not None and num_levels != 2:
             raise OptionError(f"binarize={binarize} makes 2 levels, but num_levels={num_levels}")
         self.channels = channels
@@ -81,8 +77,8 @@ class AbstractImageDataModule(L.LightningDataModule):
         self.embedding_dim = embedding_dim
         self.batch_size = batch_size
         self.seed = seed
-        self._train_present = Presentation(seed, binarize, flip)
-        self._still_present = Presentation(0, binarize, flip=False)
+        self._augment = Augmentation(seed, binarize, flip)
+        self._augment_still = Augmentation(0, binarize, flip=False)
         self._examples: dict[Split, AbstractExamples | None] = {}
 
     @abstractmethod
@@ -128,7 +124,7 @@ class AbstractImageDataModule(L.LightningDataModule):
         }
         return TrainingLoader(
             lambda epoch, start: examples.training_batches(
-                shard, self.batch_size, self._train_present, epoch, start
+                shard, self.batch_size, self._augment, epoch, start
             ),
             len(sizes),
             identity,
@@ -137,44 +133,41 @@ class AbstractImageDataModule(L.LightningDataModule):
 
     def val_dataloader(self) -> EvaluationLoader | list[EvaluationLoader]:
         """Every validation example once over all ranks; an empty list if there are none."""
-        return self.evaluation_dataloader("val")
+        return self._evaluation_dataloader("val")
 
     def test_dataloader(self) -> EvaluationLoader | list[EvaluationLoader]:
         """Every test example once over all ranks; an empty list if there are none."""
-        return self.evaluation_dataloader("test")
+        return self._evaluation_dataloader("test")
 
     def predict_dataloader(self) -> EvaluationLoader | list[EvaluationLoader]:
         """The test examples."""
-        return self.evaluation_dataloader("test")
+        return self._evaluation_dataloader("test")
+
+    def whole_split(self, split: Split) -> EvaluationLoader:
+        """All examples of a split in this process, in a fixed order and as they are in evaluation.
+
+        Raises:
+            OptionError: if there are none.
+        """
+        return self._evaluation_loader(split, Shard())  # all of it, whatever RANK says
+
+    def first_examples(self, split: Split, num_images: int) -> Batch:
+        """The first examples of a split, fewer if it has fewer.
+
+        Raises:
+            OptionError: if there are none.
+        """
+        parts: list[Batch] = []
+        for batch in self.whole_split(split):
+            parts.append(batch)
+            if sum(len(part["image"]) for part in parts) >= num_images:
+                break
+        return {name: torch.cat([part[name] for part in parts])[:num_images] for name in parts[0]}
 
     def first_batch(self) -> Batch:
         """The first batch of the first epoch of a single process, the same on every rank."""
         examples = self._required("train")
-        return next(examples.training_batches(Shard(), self.batch_size, self._train_present, 0, 0))
-
-    def evaluation_dataloader(
-        self, split: Split, shard: Shard | None = None
-    ) -> EvaluationLoader | list[EvaluationLoader]:
-        """Every example of a split once over all ranks, unflipped; an empty list if none.
-
-        Args:
-            split: which.
-            shard: whose share; None for this process's.
-        """
-        shard = shard or self._shard()
-        examples = self.examples(split)
-        if examples is None:
-            return []
-        return EvaluationLoader(
-            lambda: examples.evaluation_batches(shard, self.batch_size, self._still_present),
-            len(evaluation_sizes(len(examples), self.batch_size, shard)),
-        )
-
-    def _required(self, split: Split) -> AbstractExamples:
-        examples = self.examples(split)
-        if examples is None:
-            raise OptionError(f"this data set has no {split} examples; see splits and classes")
-        return examples
+        return next(examples.training_batches(Shard(), self.batch_size, self._augment, 0, 0))
 
     def examples(self, split: Split) -> AbstractExamples | None:
         """The examples of a split, opened at the first call; None if there are none."""
@@ -182,31 +175,42 @@ class AbstractImageDataModule(L.LightningDataModule):
             self._examples[split] = self._open(split)
         return self._examples[split]
 
+    def _evaluation_dataloader(self, split: Split) -> EvaluationLoader | list[EvaluationLoader]:
+        return [] if self.examples(split) is None else self._evaluation_loader(split, self._shard())
+
+    def _evaluation_loader(self, split: Split, shard: Shard) -> EvaluationLoader:
+        examples = self._required(split)
+        return EvaluationLoader(
+            lambda: examples.evaluation_batches(shard, self.batch_size, self._augment_still),
+            len(evaluation_sizes(len(examples), self.batch_size, shard)),
+        )
+
+    def _required(self, split: Split) -> AbstractExamples:
+        examples = self.examples(split)
+        if examples is None:
+            raise OptionError(f"split={split}: this data set has no {split} images")
+        return examples
+
     def _shard(self) -> Shard:
         return Shard.current(self.trainer)
 
 
-def evaluation_loader(data: AbstractImageDataModule, split: Split) -> EvaluationLoader:
-    """The examples of a split, each once, in a fixed order and as they are in evaluation.
+def check_one_of(option: str, value: object, allowed: Sequence[object]) -> None:
+    """Refuse a value that is not allowed.
 
     Raises:
-        OptionError: if there are none.
+        OptionError: naming the option and what is allowed.
     """
-    loader = data.evaluation_dataloader(split, Shard())  # all of it, whatever RANK says
-    if not isinstance(loader, EvaluationLoader):
-        raise OptionError(f"split={split}: this data set has no {split} images")
-    return loader
+    if value not in allowed:
+        names = ", ".join("null" if choice is None else str(choice) for choice in allowed)
+        raise OptionError(f"{option}={value} must be one of {names}")
 
 
-def first_examples(data: AbstractImageDataModule, split: Split, num_images: int) -> Batch:
-    """The first examples of a split, fewer if it has fewer.
+def check_at_least(option: str, value: int | None, least: int) -> None:
+    """Refuse a number that is too small; None is none.
 
     Raises:
-        OptionError: if there are none.
+        OptionError: naming the option and the least number.
     """
-    parts: list[Batch] = []
-    for batch in evaluation_loader(data, split):
-        parts.append(batch)
-        if sum(len(part["image"]) for part in parts) >= num_images:
-            break
-    return {name: torch.cat([part[name] for part in parts])[:num_images] for name in parts[0]}
+    if value is not None and value < least:
+        raise OptionError(f"{option}={value} must be at least {least}")

@@ -1,4 +1,4 @@
-"""What is done to a batch each time it is shown: random, yet the same after a resume."""
+"""Data augmentation: flips and dynamic binarisation, random yet the same after a resume."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pixelcnn_lit.data.tables.decoding import Binarize
 
 
 @dataclass(frozen=True)
-class Presentation:
+class Augmentation:
     """Flips and dynamic binarisation, drawn from (seed, epoch, example).
 
     Args:
@@ -31,7 +31,7 @@ class Presentation:
     def __call__(
         self, batch: dict[str, Tensor], indices: NDArray[np.int64], epoch: int
     ) -> dict[str, Tensor]:
-        """The batch as it is shown.
+        """The batch as the model sees it.
 
         Args:
             batch: with "image" uint8 (B, C, H, W).

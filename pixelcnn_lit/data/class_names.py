@@ -1,4 +1,4 @@
-"""Classes by name or number, as people write them in options."""
+"""Class names: classes by name or number, as people write them in options."""
 
 from __future__ import annotations
 

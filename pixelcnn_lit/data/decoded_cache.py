@@ -1,4 +1,4 @@
-"""Decoded images in a file that is mapped into memory: made once, believed only if complete.
+"""Decoded-image cache: made once, mapped into memory, believed only if complete.
 
 A cache is a folder named after a digest of the data's content and of every option that changes a
 byte. It is written under another name, flushed to the disk and then renamed, so a folder with the
@@ -9,42 +9,35 @@ releases when its holder dies, keeps two processes from doing the same work.
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import json
 import logging
-import os
 import shutil
-import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import IO
 
 import numpy as np
+from filelock import FileLock
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from torch.utils.data import DataLoader, Dataset
 
 from pixelcnn_lit.data.examples import ArrayExamples
-from pixelcnn_lit.data.streaming import ignore_requeue_signal
 from pixelcnn_lit.data.tables.cache_dir import writing_in
 from pixelcnn_lit.data.tables.encoded import DecodedRows, EncodedSplit, report_skipped
-from pixelcnn_lit.messages import OptionError, duration, say
+from pixelcnn_lit.data.workers import from_workers
+from pixelcnn_lit.files import flush, written_whole
+from pixelcnn_lit.progress import progress
 
 log = logging.getLogger(__name__)
 
-_FORMAT = 1  # raise when the same options would give other bytes
-_DESCRIPTION = "cache.json"
+_FORMAT = 2  # raise when the same options would give other bytes
+_DESCRIPTION = "cache.json"  # the shapes of the arrays by name
 _DTYPES = {"images": np.dtype(np.uint8), "labels": np.dtype("<i8"), "embeddings": np.dtype("<f4")}
-_BAR_FROM = 5000  # images: fewer are decoded before a bar could be read
-_EVERY = 30.0  # seconds from one line to the next
 
 
 def cached_examples(split: EncodedSplit, folder: Path, num_workers: int) -> ArrayExamples | None:
-    """The split as arrays, decoded now or at an earlier time.
+    """The split as arrays, decoded now or at an earlier time; found, it costs no reading.
 
     Args:
         split: what to decode.
@@ -58,31 +51,14 @@ def cached_examples(split: EncodedSplit, folder: Path, num_workers: int) -> Arra
         OptionError: if ``folder`` has no room for it or cannot be written.
     """
     with writing_in(folder):
-        return _found(split, folder, num_workers)
-
-
-def _found(split: EncodedSplit, folder: Path, num_workers: int) -> ArrayExamples | None:
-    """The arrays of the cache, which is made if it is not there; found, it costs no reading."""
-    cache = folder / _key(split)
-    if (examples := _opened(cache)) is not None:
-        return examples
-    if len(split) == 0:
-        return None
-    folder.mkdir(parents=True, exist_ok=True)
-    with _locked(cache.with_suffix(".lock")):
-        if (examples := _opened(cache)) is not None:
+        cache = folder / _key(split)
+        if (examples := _opened(cache)) is not None or len(split) == 0:
             return examples
-        unfinished = cache.with_suffix(".unfinished")
-        for remains in (unfinished, cache):
-            shutil.rmtree(remains, ignore_errors=True)
-        try:
-            _write(split, unfinished, num_workers)
-        except BaseException:  # Ctrl-C, too: give back what room was taken
-            shutil.rmtree(unfinished, ignore_errors=True)
-            raise
-        unfinished.rename(cache)
-        _flush(folder)
-    examples = _opened(cache)
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(cache.with_suffix(".lock")):
+            if (examples := _opened(cache)) is None:
+                _make(split, cache, num_workers)
+                examples = _opened(cache)
     assert examples is not None
     return examples
 
@@ -91,7 +67,7 @@ def _key(split: EncodedSplit) -> str:
     """Digest of content and options."""
     options = (
         _FORMAT,
-        split.rows.fingerprint(split.memory),
+        split.table.fingerprint(split.notes),
         split.row_filter,
         split.columns,
         split.decoder,
@@ -111,160 +87,69 @@ def _opened(cache: Path) -> ArrayExamples | None:
     except ValueError as error:
         log.warning("Decoding again: cache %s is damaged (%s)", cache, error)
         return None
-    labels, embeddings = arrays.get("labels"), arrays.get("embeddings")
-    return ArrayExamples(arrays["images"], None if labels is None else np.array(labels), embeddings)
+    if "labels" in arrays:  # small, and read often
+        arrays["labels"] = np.array(arrays["labels"])
+    return ArrayExamples(**arrays)
 
 
 def _mapped(cache: Path, name: str, shape: list[int]) -> NDArray:
     file = cache / f"{name}.bin"
     expected = int(np.prod(shape)) * _DTYPES[name].itemsize
     if file.stat().st_size != expected:
-        raise OptionError(f"{file.name} has {file.stat().st_size} bytes instead of {expected}")
+        raise ValueError(f"{file.name} has {file.stat().st_size} bytes instead of {expected}")
     if expected == 0:  # nothing to map
         return np.zeros(shape, _DTYPES[name])
     return np.memmap(file, _DTYPES[name], mode="r", shape=tuple(shape))
 
 
+def _make(split: EncodedSplit, cache: Path, num_workers: int) -> None:
+    """Decode into a folder that gets its name at the end."""
+    unfinished = cache.with_suffix(".unfinished")
+    for remains in (unfinished, cache):
+        shutil.rmtree(remains, ignore_errors=True)
+    try:
+        unfinished.mkdir()
+        _write(split, unfinished, num_workers)
+        flush(unfinished)
+        unfinished.rename(cache)
+        flush(cache.parent)
+    finally:  # after Ctrl-C, too, give back what room was taken
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
 def _write(split: EncodedSplit, folder: Path, num_workers: int) -> None:
-    """Decode into a folder; its description comes last."""
-    folder.mkdir()
+    """A file of bytes for each array, then their description.
+
+    Written plainly, not through a mapping: a full disk then raises instead of killing us.
+    """
     needed = len(split) * split.decoder.channels * int(np.prod(split.decoder.image_size))
     if shutil.disk_usage(folder).free < needed:
         raise OSError(errno.ENOSPC, f"{needed} bytes needed")
-    writer = _Writer(folder)
-    loader = DataLoader(
-        _Blocks(split),
-        batch_size=None,
-        num_workers=min(num_workers, len(split.counts)),
-        worker_init_fn=ignore_requeue_signal,
-    )
+    groups = np.flatnonzero(split.counts)
+
+    def decoded(worker: int, num_workers: int) -> Iterator[DecodedRows]:
+        for group in groups[worker::num_workers]:
+            yield split.decode(split.read(int(group)))
+
+    files: dict[str, IO[bytes]] = {}
+    shapes: dict[str, list[int]] = {}
     num_skipped = 0
-    with _progress(len(split)) as advance, writer.files():
-        for decoded in loader:
-            if isinstance(decoded, ValueError):
-                raise decoded
-            num_skipped = report_skipped(decoded.skipped, num_skipped)
-            writer.append(decoded)
-            advance(len(decoded) + len(decoded.skipped))
+    with ExitStack() as closing, progress("Decoding once", len(split), "images") as advance:
+        for rows in from_workers(decoded, min(num_workers, len(groups))):
+            num_skipped = report_skipped(rows.skipped, num_skipped)
+            for name, dtype in _DTYPES.items():
+                array = getattr(rows, name)
+                if array is None:
+                    continue
+                if name not in files:
+                    file = (folder / f"{name}.bin").open("wb")
+                    files[name], shapes[name] = closing.enter_context(file), [0, *array.shape[1:]]
+                files[name].write(np.ascontiguousarray(array, dtype).data)
+                shapes[name][0] += len(array)
+            advance(len(rows) + len(rows.skipped))
+    for name in files:
+        flush(folder / f"{name}.bin")
     if num_skipped:
-        log.warning("%d corrupt pictures were left out, %d remain", num_skipped, writer.num_rows)
-    writer.describe()
-    _flush(folder)
-
-
-class _Blocks(Dataset[DecodedRows | ValueError]):
-    """Decodes a block when asked for it, or hands out what is wrong with it in one line."""
-
-    def __init__(self, split: EncodedSplit) -> None:
-        self._split = split
-        self._blocks = np.flatnonzero(split.counts)
-
-    def __len__(self) -> int:
-        return len(self._blocks)
-
-    def __getitem__(self, index: int) -> DecodedRows | ValueError:
-        try:
-            return self._split.decode(self._split.read(int(self._blocks[index])))
-        except ValueError as error:
-            return ValueError(str(error))
-
-
-@dataclass
-class _Writer:
-    """Appends rows to the files of a cache."""
-
-    folder: Path
-    num_rows: int = 0
-    _files: dict[str, IO[bytes]] = field(default_factory=dict)
-    _closing: ExitStack = field(default_factory=ExitStack)
-    _shapes: dict[str, list[int]] = field(default_factory=dict)
-
-    @contextmanager
-    def files(self) -> Iterator[None]:
-        """Files stay open inside; at the end their bytes are on the disk."""
-        with self._closing:  # all of them, even if closing one fails on a full disk
-            yield
-            for file in self._files.values():
-                file.flush()
-                os.fsync(file.fileno())
-
-    def append(self, rows: DecodedRows) -> None:
-        """Write plainly, not through a mapping: a full disk then raises instead of killing us."""
-        arrays = {"images": rows.images, "labels": rows.labels, "embeddings": rows.embeddings}
-        for name, array in arrays.items():
-            if array is None or (len(array) == 0 and name in self._shapes):
-                continue
-            if name not in self._files:
-                file = (self.folder / f"{name}.bin").open("wb")
-                self._files[name] = self._closing.enter_context(file)
-            self._files[name].write(np.ascontiguousarray(array, _DTYPES[name]).data)
-            if len(array) or name not in self._shapes:
-                self._shapes[name] = list(array.shape[1:])
-        self.num_rows += len(rows)
-
-    def describe(self) -> None:
-        """Say what the files hold."""
-        shapes = {name: [self.num_rows, *shape] for name, shape in self._shapes.items()}
-        with (self.folder / _DESCRIPTION).open("w") as file:
-            json.dump(shapes, file)
-            file.flush()
-            os.fsync(file.fileno())
-
-
-@contextmanager
-def _locked(file: Path) -> Iterator[None]:
-    """Only one process at a time is inside; the lock dies with its holder."""
-    with file.open("w") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX)
-        except OSError as error:
-            raise OptionError(
-                f"cache_dir={file.parent} is on a file system without locks ({error})"
-            ) from error
-        yield
-
-
-@contextmanager
-def _progress(num_images: int) -> Iterator[Callable[[int], None]]:
-    """How far it is, for work that is long enough to watch; gives a function to advance it.
-
-    A bar on a terminal; lines elsewhere.
-    """
-    columns = (TextColumn("Decoding"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    quick = num_images < _BAR_FROM
-    if not quick:
-        say(f"Decoding {num_images:,} images once; later runs find them in the cache")
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield _Lines(num_images).advance
-        return
-    with Progress(*columns, console=console, transient=True, disable=quick) as progress:
-        task = progress.add_task("Decoding", total=num_images)
-        yield lambda number: progress.advance(task, number)
-
-
-class _Lines:
-    """Says now and then how many images are decoded."""
-
-    def __init__(self, num_images: int) -> None:
-        self._num_images, self._num_done = num_images, 0
-        self._start = self._last = time.monotonic()
-
-    def advance(self, number: int) -> None:
-        """So many more are done."""
-        self._num_done += number
-        now = time.monotonic()
-        if now - self._last < _EVERY or self._num_done >= self._num_images:
-            return
-        self._last = now
-        left = (now - self._start) * (self._num_images / self._num_done - 1)
-        say(f"decoded {self._num_done:,} of {self._num_images:,} images, {duration(left)} left")
-
-
-def _flush(folder: Path) -> None:
-    """Names of a folder's files onto the disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        log.warning("%d corrupt pictures were left out of %d", num_skipped, len(split))
+    with written_whole(folder / _DESCRIPTION) as unfinished:
+        unfinished.write_text(json.dumps(shapes))

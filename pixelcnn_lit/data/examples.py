@@ -1,4 +1,4 @@
-"""Decoded examples in memory, or in a file that is mapped into memory: batched by index vector."""
+"""Examples of a split; decoded ones are arrays, batched by index vector."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pixelcnn_lit.data.augmentation import Presentation
+from pixelcnn_lit.data.augmentation import Augmentation
 from pixelcnn_lit.data.randomness import epoch_order
 from pixelcnn_lit.data.sharding import Shard, evaluation_sizes, training_sizes
 from pixelcnn_lit.images import Batch
@@ -25,28 +25,28 @@ class AbstractExamples(ABC):
 
     @abstractmethod
     def training_batches(
-        self, shard: Shard, batch_size: int, present: Presentation, epoch: int, start: int
+        self, shard: Shard, batch_size: int, augment: Augmentation, epoch: int, start: int
     ) -> Iterator[Batch]:
         """The rank's batches ``start``, ``start`` + 1, … of a shuffled epoch.
 
         Args:
             shard: the rank.
             batch_size: global.
-            present: what is done to each batch; its seed also decides the order.
+            augment: what is done to each batch; its seed also decides the order.
             epoch: counted from 0.
             start: batches of the epoch that were handed out before.
         """
 
     @abstractmethod
     def evaluation_batches(
-        self, shard: Shard, batch_size: int, present: Presentation
+        self, shard: Shard, batch_size: int, augment: Augmentation
     ) -> Iterator[Batch]:
         """The rank's share of all examples in their own order, each once over all ranks.
 
         Args:
             shard: the rank.
             batch_size: global.
-            present: what is done to each batch.
+            augment: what is done to each batch.
         """
 
     @abstractmethod
@@ -72,41 +72,44 @@ class ArrayExamples(AbstractExamples):
         """How many examples there are."""
         return len(self.images)
 
-    def take(self, indices: NDArray[np.int64], present: Presentation, epoch: int) -> Batch:
+    def take(self, indices: NDArray[np.int64], augment: Augmentation, epoch: int) -> Batch:
         """The examples of an index vector, as a batch.
 
         Args:
             indices: 0 … N−1, (B,).
-            present: what is done to the batch.
+            augment: what is done to the batch.
             epoch: counted from 0; what is random depends on it.
         """
-        batch = {"image": torch.from_numpy(np.take(self.images, indices, axis=0))}
-        if self.labels is not None:
-            batch["label"] = torch.from_numpy(np.take(self.labels, indices))
-        if self.embeddings is not None:
-            batch["embedding"] = torch.from_numpy(np.take(self.embeddings, indices, axis=0))
-        return present(batch, indices, epoch)
+        arrays = (self.images, self.labels, self.embeddings)
+        batch = as_batch(*(None if a is None else np.take(a, indices, axis=0) for a in arrays))
+        return augment(batch, indices, epoch)
 
     def training_batches(
-        self, shard: Shard, batch_size: int, present: Presentation, epoch: int, start: int
+        self, shard: Shard, batch_size: int, augment: Augmentation, epoch: int, start: int
     ) -> Iterator[Batch]:
         """Slices of global batches, whose order is the same for any number of ranks."""
-        order = epoch_order(len(self), present.seed, epoch)
+        order = epoch_order(len(self), augment.seed, epoch)
         sizes = training_sizes(len(self), batch_size, shard)
         first = shard.share(min(batch_size, len(self))).start
         for step in range(start, len(sizes)):
             begin = step * batch_size + first
-            yield self.take(order[begin : begin + sizes[step]], present, epoch)
+            yield self.take(order[begin : begin + sizes[step]], augment, epoch)
 
     def evaluation_batches(
-        self, shard: Shard, batch_size: int, present: Presentation
+        self, shard: Shard, batch_size: int, augment: Augmentation
     ) -> Iterator[Batch]:
         """A contiguous share of the examples."""
         begin = shard.share(len(self)).start
         for size in evaluation_sizes(len(self), batch_size, shard):
-            yield self.take(np.arange(begin, begin + size), present, 0)
+            yield self.take(np.arange(begin, begin + size), augment, 0)
             begin += size
 
     def order_depends_on(self, shard: Shard) -> dict[str, int]:
         """Nothing: any number of ranks goes through the same global batches."""
         return {}
+
+
+def as_batch(images: NDArray | None, labels: NDArray | None, embeddings: NDArray | None) -> Batch:
+    """Arrays as a batch, which shares their memory and leaves out what is None."""
+    arrays = {"image": images, "label": labels, "embedding": embeddings}
+    return {name: torch.from_numpy(a) for name, a in arrays.items() if a is not None}

@@ -1,4 +1,4 @@
-"""Image data sets in Hugging Face's formats, and the embedded digits, as one data module."""
+"""The data module of images in Hugging Face's formats: hub ids, folders, files and URLs."""
 
 from __future__ import annotations
 
@@ -7,22 +7,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal, get_args
 
-import datasets
-import numpy as np
-
-from pixelcnn_lit.data.abstract import AbstractImageDataModule
+from pixelcnn_lit.data.abstract import AbstractImageDataModule, check_at_least, check_one_of
 from pixelcnn_lit.data.decoded_cache import cached_examples
-from pixelcnn_lit.data.examples import AbstractExamples, ArrayExamples
-from pixelcnn_lit.data.sets.digits import CLASS_NAMES, NUM_LEVELS, digits
+from pixelcnn_lit.data.examples import AbstractExamples
 from pixelcnn_lit.data.streaming import StreamedExamples
 from pixelcnn_lit.data.tables.cache_dir import default_cache_dir
 from pixelcnn_lit.data.tables.columns import Columns, find_columns
 from pixelcnn_lit.data.tables.decoding import Binarize, ImageDecoder, Resize
 from pixelcnn_lit.data.tables.encoded import EncodedSplit, OnCorrupt
-from pixelcnn_lit.data.tables.retrying import Retries
-from pixelcnn_lit.data.tables.rows import AbstractRows
-from pixelcnn_lit.data.tables.selection import RowFilter, wanted_labels
+from pixelcnn_lit.data.tables.selection import RowFilter
 from pixelcnn_lit.data.tables.source import DataFiles, Source, Split, split_name
+from pixelcnn_lit.data.tables.table import AbstractTable
 from pixelcnn_lit.messages import OptionError
 
 
@@ -35,8 +30,7 @@ class HFImageDataModule(AbstractImageDataModule):
 
     Args:
         path: hub id, folder (parquet, arrow, or class folders of pictures), file, URL of a parquet
-            file, "digits" for scikit-learn's, or a format ("parquet", "imagefolder" …) whose files
-            ``data_files`` names.
+            file, or a format ("parquet", "imagefolder" …) whose files ``data_files`` names.
         channels: colours of every image, 1 or 3.
         num_levels: levels per colour, 2 … 256.
         image_size: [H, W].
@@ -123,14 +117,14 @@ class HFImageDataModule(AbstractImageDataModule):
             binarize=binarize,
             flip=flip,
         )
-        _check_one_of("resize", resize, (None, "scale", "crop"))
-        _check_one_of("streaming", streaming, (True, False, "remote"))
-        _check_one_of("on_corrupt", on_corrupt, ("raise", "skip"))
-        _check_one_of("channels", channels, (1, 3))
-        _check_at_least("shuffle_buffer", shuffle_buffer, 1)
-        _check_at_least("num_workers", num_workers, 0)
-        _check_at_least("num_retries", num_retries, 0)
-        _check_at_least("max_examples", 1 if max_examples is None else max_examples, 1)
+        check_one_of("resize", resize, (None, "scale", "crop"))
+        check_one_of("streaming", streaming, (True, False, "remote"))
+        check_one_of("on_corrupt", on_corrupt, ("raise", "skip"))
+        check_one_of("channels", channels, (1, 3))
+        check_at_least("shuffle_buffer", shuffle_buffer, 1)
+        check_at_least("num_workers", num_workers, 0)
+        check_at_least("num_retries", num_retries, 0)
+        check_at_least("max_examples", max_examples, 1)
         if min(val_fraction, test_fraction) < 0 or val_fraction + test_fraction >= 1:
             raise OptionError(
                 f"val_fraction={val_fraction} and test_fraction={test_fraction} must not be "
@@ -144,9 +138,8 @@ class HFImageDataModule(AbstractImageDataModule):
             raise OptionError(
                 f"embedding_key={embedding_key} and embedding_dim={embedding_dim} go together"
             )
-        self.path = path
         remotely = streaming is not False
-        self._source = Source(path, name, data_files, revision, remotely, Retries(num_retries))
+        self._source = Source(path, name, data_files, revision, remotely, num_retries)
         self._streaming = streaming
         self._splits = splits
         self._keys = (image_key, label_key, embedding_key)
@@ -167,21 +160,18 @@ class HFImageDataModule(AbstractImageDataModule):
     @property
     def class_names(self) -> list[str] | None:
         """What the labels 0, 1, … stand for, or None where the data do not say."""
-        if self.path == "digits":
-            labels = _digit_classes(self._classes)
-            return [CLASS_NAMES[label] for label in labels]
-        names = self._columns(next(iter(self._rows.values()))).class_names
+        names = self._columns(next(iter(self._tables.values()))).class_names
         return None if names is None else list(names)
 
     @cached_property
-    def _rows(self) -> dict[str, AbstractRows]:
-        """Rows by the data set's own names of its splits."""
+    def _tables(self) -> dict[str, AbstractTable]:
+        """Tables by the data set's own names of its splits."""
         return self._source.open()
 
-    def _columns(self, rows: AbstractRows) -> Columns:
+    def _columns(self, table: AbstractTable) -> Columns:
         image_key, label_key, embedding_key = self._keys
         return find_columns(
-            rows.features,
+            table.features,
             image_key=image_key,
             label_key=label_key,
             embedding_key=embedding_key,
@@ -190,14 +180,12 @@ class HFImageDataModule(AbstractImageDataModule):
         )
 
     def _open(self, split: Split) -> AbstractExamples | None:
-        if self.path == "digits":
-            return self._open_digits(split)
         encoded = self._encoded(split)
         if encoded is None:
             return None
         in_memory = self._in_memory
         if in_memory is None:
-            local = self._streaming == "remote" and not encoded.rows.is_remote
+            local = self._streaming == "remote" and not encoded.table.is_remote
             in_memory = local or self._streaming is False
         if in_memory:
             return cached_examples(encoded, self._cache_dir, self._num_workers)
@@ -211,8 +199,8 @@ class HFImageDataModule(AbstractImageDataModule):
         name, fractions = self._share(split)
         if name is None:
             return None
-        rows = self._rows[name]
-        columns = self._columns(rows)
+        table = self._tables[name]
+        columns = self._columns(table)
         row_filter = RowFilter(
             label_key=columns.label,
             labels=columns.labels,
@@ -221,7 +209,7 @@ class HFImageDataModule(AbstractImageDataModule):
             fractions=fractions,
         )
         return EncodedSplit(
-            rows,
+            table,
             row_filter,
             columns,
             self._decoder,
@@ -232,7 +220,7 @@ class HFImageDataModule(AbstractImageDataModule):
 
     def _share(self, split: Split) -> tuple[str | None, tuple[float, float]]:
         """The data set's name of the split to read, and which share of it."""
-        names = list(self._rows)
+        names = list(self._tables)
         own = {s: split_name(s, names, self._splits) for s in ("train", "val", "test")}
         test = self._test_fraction if own["test"] is None else 0.0
         val = self._val_fraction if own["val"] is None else 0.0
@@ -242,40 +230,3 @@ class HFImageDataModule(AbstractImageDataModule):
             return own[split], (0.0, 1.0)
         low, high = (0.0, test) if split == "test" else (test, test + val)
         return (own["train"] if high > low else None), (low, high)
-
-    def _open_digits(self, split: Split) -> ArrayExamples:
-        if self.channels != 1 or self.image_size != [8, 8]:
-            raise OptionError(
-                f"channels={self.channels} and image_size={self.image_size} do not fit "
-                "path=digits: it has channels=1 and image_size=[8, 8]"
-            )
-        classes = _digit_classes(self._classes)
-        if self.num_classes not in (None, len(classes)):
-            raise OptionError(
-                f"num_classes={self.num_classes} is wrong: the data have {len(classes)} classes"
-            )
-        images, labels = digits(split)
-        images, labels = images[: self._max_examples], labels[: self._max_examples]
-        keep = np.isin(labels, classes)
-        images, labels = images[keep], np.array([classes.index(label) for label in labels[keep]])
-        if self._decoder.quantize or self._decoder.binarize is not None:
-            images = np.round(images * (255 / (NUM_LEVELS - 1))).astype(np.uint8)
-        return ArrayExamples(self._decoder.to_levels(images, lambda: "path=digits"), labels)
-
-
-def _digit_classes(classes: Sequence[str | int] | None) -> tuple[int, ...]:
-    """The wanted digits, in their new order."""
-    if classes is None:
-        return tuple(range(len(CLASS_NAMES)))
-    return wanted_labels(classes, datasets.ClassLabel(names=list(CLASS_NAMES)), "label")
-
-
-def _check_one_of(option: str, value: object, allowed: Sequence[object]) -> None:
-    if value not in allowed:
-        names = ", ".join("null" if choice is None else str(choice) for choice in allowed)
-        raise OptionError(f"{option}={value} must be one of {names}")
-
-
-def _check_at_least(option: str, value: int, least: int) -> None:
-    if value < least:
-        raise OptionError(f"{option}={value} must be at least {least}")

@@ -1,4 +1,4 @@
-"""Loaders for the Trainer: an epoch's batches, begun at the right place after a resume."""
+"""Data loaders for the Trainer, which begin at the right place after a resume."""
 
 from __future__ import annotations
 

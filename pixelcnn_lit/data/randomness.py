@@ -1,4 +1,4 @@
-"""Random numbers that depend on (seed, epoch, example) and on nothing else.
+"""Counter-based random numbers: they depend on (seed, epoch, example) and on nothing else.
 
 An example drawn by another process, another worker or after a resume gets the same numbers,
 because they come from a hash of its identity and not from a generator that somebody has advanced.

@@ -1,4 +1,4 @@
-"""Who takes which examples: ranks, steps and batch sizes, as plain arithmetic.
+"""Sharding over processes: ranks, steps and batch sizes, as plain arithmetic.
 
 Training: every rank takes the same number of steps. The remainder that does not fill a global
 batch is left out of the epoch (another one every epoch, since each has its own order); a set

@@ -1,40 +1,49 @@
-"""Examples decoded as they are needed, in memory that does not depend on how many there are.
+"""Streamed examples: decoded as they are needed, in memory that does not depend on their number.
 
-An epoch is laid out by arithmetic before anything is read. Blocks are shuffled; the selected rows
-of all blocks in that order form one long line, closed to a ring that each epoch enters elsewhere;
-from there it is cut into equal stretches, one per rank, and each of these into one lane per
-worker, so every block is read once (or twice, where a cut goes through it). What does not fill a
-global batch lies before the entrance, so it is another part of the ring every epoch, even if all
-rows are one block. A worker shuffles its lane window by window, ``shuffle_buffer`` rows at a time.
-All of this follows from (seed, epoch, number of ranks, number of workers): to resume, a worker
-computes in which window its next row lies and starts reading there. Nothing of a buffer needs to
-be saved.
+An epoch is laid out by arithmetic before anything is read. The selected rows of all row groups,
+in the shuffled order of the groups, form a ring of N rows, which each epoch enters elsewhere; from
+the entrance it is cut into equal stretches, one per rank, and each of these into a lane per
+worker. So every group is read once, or twice where a cut goes through it:
+
+    entrance of the epoch
+    ▼
+    ├─ rank 0 ──────────────────────┤─ rank 1 ──────────────────────┤ left out ┤ back to ▼
+    │ lane 0        │ lane 1        │ lane 0        │ lane 1        │          │
+    │ window│ window│ window│ window│ window│ window│ window│ window│          │
+    ┊ group 5 ┊ group 0    ┊ group 3     ┊ group 7  ┊ group 1  ┊ …
+
+What does not fill a global batch lies before the entrance, so it is another part of the ring in
+every epoch, even if all rows are one group. A worker shuffles its lane window by window,
+``shuffle_buffer`` rows at a time. All of this follows from (seed, epoch, number of ranks, number of
+workers): to resume, a worker computes in which window its next row lies and starts reading there.
+Nothing of a buffer needs to be saved.
 """
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
-import torch
+import pyarrow as pa
 from numpy.typing import NDArray
-from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from pixelcnn_lit.data.augmentation import Presentation
-from pixelcnn_lit.data.examples import AbstractExamples
+from pixelcnn_lit.data.augmentation import Augmentation
+from pixelcnn_lit.data.examples import AbstractExamples, as_batch
 from pixelcnn_lit.data.randomness import epoch_order
 from pixelcnn_lit.data.sharding import Shard, evaluation_sizes, training_sizes
-from pixelcnn_lit.data.tables.encoded import DecodedRows, EncodedRows, EncodedSplit, report_skipped
+from pixelcnn_lit.data.tables.encoded import EncodedSplit, report_skipped
+from pixelcnn_lit.data.workers import from_workers
 from pixelcnn_lit.images import Batch
 
 _READ_AHEAD = 1024  # rows that are decoded in order are read so many at a time
 # Part of the ring between the entrances of successive epochs. Multiples of the golden ratio spread
-# most evenly over a circle: no row is left out in three epochs running while blocks stay in order.
+# most evenly over a circle: no row is left out in three epochs running while groups stay in order.
 _TURN = (5**0.5 - 1) / 2
 
 
+@dataclass(frozen=True)
 class StreamedExamples(AbstractExamples):
     """Examples that are read and decoded on the way.
 
@@ -44,176 +53,144 @@ class StreamedExamples(AbstractExamples):
         shuffle_buffer: rows that are shuffled among each other.
     """
 
-    def __init__(self, split: EncodedSplit, num_workers: int, shuffle_buffer: int) -> None:
-        self._split = split
-        self._num_workers = num_workers
-        self._shuffle_buffer = shuffle_buffer
+    split: EncodedSplit
+    num_workers: int
+    shuffle_buffer: int
 
     def __len__(self) -> int:
         """How many examples there are."""
-        return len(self._split)
+        return len(self.split)
 
     def training_batches(
-        self, shard: Shard, batch_size: int, present: Presentation, epoch: int, start: int
+        self, shard: Shard, batch_size: int, augment: Augmentation, epoch: int, start: int
     ) -> Iterator[Batch]:
-        """The rank's stretch of a ring of shuffled blocks."""
+        """The rank's stretch of a ring of shuffled row groups."""
         sizes = training_sizes(len(self), batch_size, shard)
         whole = len(self) >= batch_size
         begin = shard.rank * sum(sizes) if whole else shard.share(len(self)).start
         begin += int(epoch * _TURN % 1 * len(self))
         # Twice round, so that a stretch may run over the end of the line.
-        blocks = np.tile(epoch_order(len(self._split.counts), present.seed, epoch), 2)
-        stretch = Stretch(blocks, begin, sizes, start, self._shuffle_buffer, (present.seed, epoch))
-        return self._batches(stretch, present, epoch)
+        groups = np.tile(epoch_order(len(self.split.counts), augment.seed, epoch), 2)
+        key = (augment.seed, epoch)
+        stretch = _Stretch(
+            self.split, groups, begin, sizes, start, self.shuffle_buffer, key, augment, epoch
+        )
+        return stretch.batches(self.num_workers)
 
     def evaluation_batches(
-        self, shard: Shard, batch_size: int, present: Presentation
+        self, shard: Shard, batch_size: int, augment: Augmentation
     ) -> Iterator[Batch]:
         """The rank's stretch of the rows in their own order."""
         sizes = evaluation_sizes(len(self), batch_size, shard)
-        blocks = np.arange(len(self._split.counts))
-        stretch = Stretch(blocks, shard.share(len(self)).start, sizes, 0, _READ_AHEAD, None)
-        return self._batches(stretch, present, 0)
+        groups, begin = np.arange(len(self.split.counts)), shard.share(len(self)).start
+        stretch = _Stretch(self.split, groups, begin, sizes, 0, _READ_AHEAD, None, augment, 0)
+        return stretch.batches(self.num_workers)
 
     def order_depends_on(self, shard: Shard) -> dict[str, int]:
         """The numbers of ranks and workers, which cut the line, and the window."""
         return {
             "num_ranks": shard.num_ranks,
-            "num_workers": self._num_workers,
-            "shuffle_buffer": self._shuffle_buffer,
+            "num_workers": self.num_workers,
+            "shuffle_buffer": self.shuffle_buffer,
         }
-
-    def _batches(self, stretch: Stretch, present: Presentation, epoch: int) -> Iterator[Batch]:
-        loader = DataLoader(
-            _Lanes(self._split, stretch, present, epoch),
-            batch_size=None,
-            num_workers=self._num_workers,
-            worker_init_fn=ignore_requeue_signal,
-        )
-        num_skipped = 0
-        for item in loader:
-            if isinstance(item, ValueError):
-                raise item
-            batch, skipped = item
-            num_skipped = report_skipped(skipped, num_skipped)
-            yield batch
 
 
 @dataclass(frozen=True)
-class Stretch:
-    """A rank's part of an epoch's line.
+class _Stretch:
+    """A rank's part of an epoch's line of rows.
 
     Attributes:
-        blocks: the line's blocks in their order; a block may occur twice.
+        split: the rows.
+        groups: the line's row groups in their order; a group may occur twice.
         begin: place in the line of the rank's first row.
         sizes: rows of each of the rank's batches.
         start: batches that are done already.
         window: rows that are read, and shuffled among each other, at a time.
         key: (seed, epoch) of the shuffle, or None to keep the rows in order.
+        augment: what is done to each batch.
+        epoch: counted from 0.
     """
 
-    blocks: NDArray[np.int64]
+    split: EncodedSplit
+    groups: NDArray[np.int64]
     begin: int
     sizes: list[int]
     start: int
     window: int
     key: tuple[int, int] | None
+    augment: Augmentation
+    epoch: int
 
+    def batches(self, num_workers: int) -> Iterator[Batch]:
+        """The batches from ``start`` on."""
+        num_skipped = 0
+        for batch, skipped in from_workers(self._of_worker, num_workers):
+            num_skipped = report_skipped(skipped, num_skipped)
+            yield batch
 
-class _Lanes(IterableDataset[tuple[Batch, tuple[str, ...]] | ValueError]):
-    """A rank's stretch, dealt out to its workers: lane l holds the batches l, l + num_lanes, ….
+    def _of_worker(self, worker: int, num_lanes: int) -> Iterator[tuple[Batch, tuple[str, ...]]]:
+        """The batches of a worker, with a line for each corrupt picture.
 
-    The loader asks its workers in turn, the first one first, so after a resume at batch ``start``
-    the first worker takes the lane whose turn it is.
-    """
-
-    def __init__(
-        self, split: EncodedSplit, stretch: Stretch, present: Presentation, epoch: int
-    ) -> None:
-        self._split = split
-        self._stretch = stretch
-        self._present = present
-        self._epoch = epoch
-        self._ends = np.cumsum(split.counts[stretch.blocks])
-        self._latest: tuple[int, EncodedRows] | None = None
-
-    def __iter__(self) -> Iterator[tuple[Batch, tuple[str, ...]] | ValueError]:
-        """The batches of this worker, with a line for each corrupt picture.
+        Lane l holds the batches l, l + num_lanes, …. Workers are asked in turn, the first one
+        first, so after a resume at batch ``start`` the first takes the lane whose turn it is.
 
         Corrupt pictures shorten their batch but never the number of batches, which all ranks
         share. Where none is left, evaluation gets an empty batch, and training, which could make
         nothing of that, the next readable example.
-
-        What is wrong with the data is handed out too: raised here, it would reach the user wrapped
-        in the traceback of a worker instead of as one line.
         """
-        info = get_worker_info()
-        num_lanes = 1 if info is None else info.num_workers
-        turn = 0 if info is None else info.id
-        try:
-            for rows in self._lane((self._stretch.start + turn) % num_lanes, num_lanes):
-                decoded = self._split.decode(rows)
-                skipped = decoded.skipped
-                if len(decoded) == 0 and self._stretch.key is not None:
-                    decoded = self._split.next_readable(int(rows.blocks[0]))
-                yield self._present(_batch(decoded), decoded.numbers, self._epoch), skipped
-        except ValueError as error:
-            yield ValueError(str(error))
+        for rows in self._lane((self.start + worker) % num_lanes, num_lanes):
+            decoded = self.split.decode(rows)
+            skipped = decoded.skipped
+            if len(decoded) == 0 and self.key is not None:
+                decoded = self.split.next_readable(rows["number"][0].as_py())
+            batch = as_batch(decoded.images, decoded.labels, decoded.embeddings)
+            yield self.augment(batch, decoded.numbers, self.epoch), skipped
 
-    def _lane(self, lane: int, num_lanes: int) -> Iterator[EncodedRows]:
-        """The remaining batches of one lane."""
-        sizes, start = self._stretch.sizes, self._stretch.start
-        begin = self._stretch.begin + sum(sum(sizes[k::num_lanes]) for k in range(lane))
-        own, done = sizes[lane::num_lanes], sum(sizes[lane:start:num_lanes])
-        windows = self._windows(begin, begin + sum(own), done, lane)
-        rows: list[EncodedRows] = []
-        for size in own[len(sizes[lane:start:num_lanes]) :]:
+    def _lane(self, lane: int, num_lanes: int) -> Iterator[pa.Table]:
+        """The rows of the remaining batches of one lane."""
+        begin = self.begin + sum(sum(self.sizes[k::num_lanes]) for k in range(lane))
+        done = self.sizes[lane : self.start : num_lanes]
+        own = self.sizes[lane::num_lanes]
+        windows = self._windows(begin, begin + sum(own), sum(done), lane)
+        rows: list[pa.Table] = []
+        for size in own[len(done) :]:
             while sum(map(len, rows)) < size:
                 rows.append(next(windows))
-            joined = EncodedRows.concatenate(rows)
+            joined = pa.concat_tables(rows)
             yield joined.slice(0, size)
-            rows = [joined.slice(size, len(joined))]
+            rows = [joined.slice(size)]
 
-    def _windows(self, begin: int, end: int, done: int, lane: int) -> Iterator[EncodedRows]:
+    def _windows(self, begin: int, end: int, done: int, lane: int) -> Iterator[pa.Table]:
         """Rows ``begin`` … ``end``−1 of the line but for the first ``done``, window by window."""
-        window = self._stretch.window
+        window = self.window
+        latest: tuple[int, pa.Table] | None = None
         for number in range(done // window, -(-(end - begin) // window)):
             first = begin + number * window
-            rows = EncodedRows.concatenate(list(self._read(first, min(first + window, end))))
-            if self._stretch.key is not None:
-                generator = np.random.default_rng([*self._stretch.key, lane, number])
-                rows = rows.take(generator.permutation(len(rows)))
-            yield rows.slice(max(0, done - number * window), len(rows))
+            parts = []
+            for group, start, stop in self._pieces(first, min(first + window, end)):
+                # the latest is kept, since the next window often begins inside it
+                if latest is None or latest[0] != group:
+                    latest = (group, self.split.read(group))
+                parts.append(latest[1].slice(start, stop - start))
+            rows = pa.concat_tables(parts)
+            if self.key is not None:
+                generator = np.random.default_rng([*self.key, lane, number])
+                order = generator.permutation(len(rows))
+                rows = rows.combine_chunks().take(pa.array(order))
+            yield rows.slice(max(0, done - number * window))
 
-    def _read(self, begin: int, end: int) -> Iterator[EncodedRows]:
-        """Rows ``begin`` … ``end``−1 of the line, block by block."""
+    def _pieces(self, begin: int, end: int) -> Iterator[tuple[int, int, int]]:
+        """Rows ``begin`` … ``end``−1 of the line as (group, first row in it, stop)."""
         place = int(np.searchsorted(self._ends, begin, side="right"))
         while begin < end:
-            block_end = int(self._ends[place])
-            block_begin = block_end - int(self._split.counts[self._stretch.blocks[place]])
-            stop = min(end, block_end)
+            group = int(self.groups[place])
+            group_begin = int(self._ends[place] - self.split.counts[group])
+            stop = min(end, int(self._ends[place]))
             if stop > begin:
-                block = self._block(int(self._stretch.blocks[place]))
-                yield block.slice(begin - block_begin, stop - block_begin)
+                yield group, begin - group_begin, stop - group_begin
             begin, place = stop, place + 1
 
-    def _block(self, block: int) -> EncodedRows:
-        """A block; the latest is kept, since the next window often begins inside it."""
-        if self._latest is None or self._latest[0] != block:
-            self._latest = (block, self._split.read(block))
-        return self._latest[1]
-
-
-def ignore_requeue_signal(worker: int) -> None:
-    """Workers inherit the handler that requeues a cluster's job: only one process may act."""
-    if hasattr(signal, "SIGUSR1"):
-        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-
-
-def _batch(decoded: DecodedRows) -> Batch:
-    batch = {"image": torch.from_numpy(decoded.images)}
-    if decoded.labels is not None:
-        batch["label"] = torch.from_numpy(decoded.labels)
-    if decoded.embeddings is not None:
-        batch["embedding"] = torch.from_numpy(decoded.embeddings)
-    return batch
+    @cached_property
+    def _ends(self) -> NDArray[np.int64]:
+        """Where in the line each of its groups ends, (number of groups,)."""
+        return np.cumsum(self.split.counts[self.groups])

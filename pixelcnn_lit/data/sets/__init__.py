@@ -1,1 +1,1 @@
-"""Data sets that need no hub: digits, causal fields, coloured MNIST."""
+"""Sets that come with the package: digits, coloured MNIST and fields of known entropy."""

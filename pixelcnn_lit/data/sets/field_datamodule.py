@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pixelcnn_lit.data.abstract import AbstractImageDataModule
+from pixelcnn_lit.data.abstract import AbstractImageDataModule, check_at_least
 from pixelcnn_lit.data.examples import ArrayExamples
 from pixelcnn_lit.data.sets.causal_field import CausalField
 from pixelcnn_lit.data.tables.source import Split
@@ -65,17 +65,15 @@ class CausalFieldDataModule(AbstractImageDataModule):
             binarize=None,
             flip=False,
         )
-        if field_seed < 0:
-            raise OptionError(f"field_seed={field_seed} must be at least 0")
+        check_at_least("field_seed", field_seed, 0)
         if num_classes is not None or embedding_dim is not None:
             raise OptionError(
                 f"num_classes={num_classes} and embedding_dim={embedding_dim} must be null: a "
                 "causal field has neither labels nor embeddings"
             )
-        if min(num_train, num_val, num_test) < 1:
-            raise OptionError(
-                f"num_train, num_val, num_test={num_train, num_val, num_test} must be ≥ 1"
-            )
+        check_at_least("num_train", num_train, 1)
+        check_at_least("num_val", num_val, 1)
+        check_at_least("num_test", num_test, 1)
         self.field = CausalField(
             self.image_size,
             channels,

@@ -1,4 +1,4 @@
-"""The folder of what is computed once: where it lies, and what to say if it cannot be written."""
+"""Cache folder: where it lies, and what to say if it cannot be written."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ _REASONS = {
     errno.EROFS: "may not be written",
     errno.EEXIST: "is no folder",
     errno.ENOTDIR: "is no folder",
+    errno.ENOLCK: "is on a file system without locks",
+    errno.EOPNOTSUPP: "is on a file system without locks",
 }
 
 

@@ -1,4 +1,4 @@
-"""Which columns of a table hold pictures, labels and embeddings."""
+"""Column finder: which columns of a table hold pictures, labels and embeddings."""
 
 from __future__ import annotations
 

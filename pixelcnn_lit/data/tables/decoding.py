@@ -1,4 +1,4 @@
-"""Encoded pictures to uint8 levels, with every mismatch reported and none repaired in silence."""
+"""Image decoder: picture files to uint8 levels; what does not fit is refused, never repaired."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class EncodedImage(TypedDict):
     path: str | None
 
 
-class CorruptImageError(ValueError):
+class CorruptImageError(OptionError):
     """A picture file that cannot be decoded."""
 
 

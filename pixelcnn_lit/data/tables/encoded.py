@@ -1,4 +1,4 @@
-"""The examples of a split as they lie in their table: selected and counted, not yet decoded."""
+"""Selected rows of a table, counted and read without decoding, and decoded when asked for."""
 
 from __future__ import annotations
 
@@ -16,72 +16,14 @@ from numpy.typing import NDArray
 
 from pixelcnn_lit.data.tables.columns import Columns
 from pixelcnn_lit.data.tables.decoding import CorruptImageError, EncodedImage, ImageDecoder
-from pixelcnn_lit.data.tables.digests import remembered
-from pixelcnn_lit.data.tables.rows import AbstractRows
+from pixelcnn_lit.data.tables.digests import memoized
 from pixelcnn_lit.data.tables.selection import RowFilter
+from pixelcnn_lit.data.tables.table import AbstractTable
 from pixelcnn_lit.messages import OptionError
 
 log = logging.getLogger(__name__)
 
 OnCorrupt = Literal["raise", "skip"]
-
-
-@dataclass(frozen=True)
-class EncodedRows:
-    """Rows before decoding, in any order.
-
-    Attributes:
-        blocks: which block each row is from, (n,).
-        positions: of each row within its block, (n,).
-        pictures: their picture files, n of them.
-        labels: (n,) or None.
-        embeddings: n of them, or None.
-    """
-
-    blocks: NDArray[np.int64]
-    positions: NDArray[np.int64]
-    pictures: pa.Array
-    labels: NDArray[np.int64] | None
-    embeddings: pa.Array | None
-
-    def __len__(self) -> int:
-        """How many rows."""
-        return len(self.positions)
-
-    def take(self, indices: NDArray[np.int64]) -> EncodedRows:
-        """The rows of an index vector."""
-        return EncodedRows(
-            self.blocks[indices],
-            self.positions[indices],
-            self.pictures.take(pa.array(indices)),
-            None if self.labels is None else self.labels[indices],
-            None if self.embeddings is None else self.embeddings.take(pa.array(indices)),
-        )
-
-    def slice(self, start: int, stop: int) -> EncodedRows:
-        """Rows ``start`` … ``stop``−1, without copying pictures."""
-        return EncodedRows(
-            self.blocks[start:stop],
-            self.positions[start:stop],
-            self.pictures[start:stop],
-            None if self.labels is None else self.labels[start:stop],
-            None if self.embeddings is None else self.embeddings[start:stop],
-        )
-
-    @staticmethod
-    def concatenate(parts: Sequence[EncodedRows]) -> EncodedRows:
-        """Several as one, in their order; at least one."""
-        if len(parts) == 1:
-            return parts[0]
-        labels = [part.labels for part in parts if part.labels is not None]
-        embeddings = [part.embeddings for part in parts if part.embeddings is not None]
-        return EncodedRows(
-            np.concatenate([part.blocks for part in parts]),
-            np.concatenate([part.positions for part in parts]),
-            pa.concat_arrays([part.pictures for part in parts]),
-            np.concatenate(labels) if labels else None,
-            pa.concat_arrays(embeddings) if embeddings else None,
-        )
 
 
 @dataclass(frozen=True)
@@ -112,31 +54,31 @@ class EncodedSplit:
     """The rows of a split and how to decode them.
 
     Args:
-        rows: the table.
+        table: holds them, among others.
         row_filter: which rows belong to the split.
         columns: which columns are read.
         decoder: pictures to levels.
         embedding_dim: length of the first axis of every embedding.
         on_corrupt: "raise", or "skip" with a line in the log.
-        memory: folder that remembers what was counted.
+        notes: folder that remembers digests and counts.
     """
 
-    rows: AbstractRows
+    table: AbstractTable
     row_filter: RowFilter
     columns: Columns
     decoder: ImageDecoder
     embedding_dim: int | None
     on_corrupt: OnCorrupt
-    memory: Path
+    notes: Path
 
     @cached_property
     def counts(self) -> NDArray[np.int64]:
-        """Selected rows of each block, (num_blocks,); remembered where it took a network."""
-        if not self.rows.is_remote:
-            return self.row_filter.counts(self.rows)
-        identity = repr((self.rows.fingerprint(self.memory), self.row_filter))
-        counts = remembered(
-            self.memory, identity, lambda: json.dumps(self.row_filter.counts(self.rows).tolist())
+        """Selected rows of each row group, (num_groups,); remembered where it took a network."""
+        if not self.table.is_remote:
+            return self.row_filter.counts(self.table)
+        identity = repr((self.table.fingerprint(self.notes), self.row_filter))
+        counts = memoized(
+            self.notes, identity, lambda: json.dumps(self.row_filter.counts(self.table).tolist())
         )
         return np.array(json.loads(counts), dtype=np.int64)
 
@@ -144,21 +86,27 @@ class EncodedSplit:
         """How many selected rows there are."""
         return int(self.counts.sum())
 
-    def read(self, block: int) -> EncodedRows:
-        """The selected rows of a block; rejected ones cost no decoding."""
+    def read(self, group: int) -> pa.Table:
+        """The selected rows of a row group; rejected ones cost no decoding.
+
+        Returns:
+            Columns ``number`` (of the row in the table), ``image`` (encoded) and, where there are
+            any, ``label`` (renumbered) and ``embedding``.
+        """
         names = (self.columns.image, self.columns.label, self.columns.embedding)
-        table = self.rows.read(block, [name for name in names if name is not None])
-        chosen = self.row_filter.select(self.rows, block, table)
-        if len(chosen.positions) < len(table):
-            table = table.take(pa.array(chosen.positions))
-        embedding = self.columns.embedding
-        return EncodedRows(
-            np.full(len(chosen.positions), block),
-            chosen.positions,
-            _one_array(table[self.columns.image]),
-            chosen.labels,
-            None if embedding is None else _one_array(table[embedding]),
-        )
+        rows = self.table.read(group, [name for name in names if name is not None])
+        positions, labels = self.row_filter.select(self.table, group, rows)
+        if len(positions) < len(rows):
+            rows = rows.take(pa.array(positions))
+        selected = {
+            "number": pa.array(self.table.group_starts[group] + positions),
+            "image": rows[self.columns.image],
+        }
+        if labels is not None:
+            selected["label"] = pa.array(labels)
+        if self.columns.embedding is not None:
+            selected["embedding"] = rows[self.columns.embedding]
+        return pa.table(selected).combine_chunks()  # faster to take from than several chunks
 
     def check_first(self) -> None:
         """Decode one row, so that options that do not fit the data are refused before any work.
@@ -169,80 +117,74 @@ class EncodedSplit:
         first = int(np.flatnonzero(self.counts)[0])
         self.decode(self.read(first).slice(0, 1))
 
-    def decode(self, encoded: EncodedRows) -> DecodedRows:
-        """Rows as arrays.
+    def decode(self, rows: pa.Table) -> DecodedRows:
+        """Rows, as `read` gives them, as arrays.
 
         Raises:
             CorruptImageError: for a corrupt picture, unless ``on_corrupt`` is "skip".
             OptionError: if a picture or embedding is not what the options say.
         """
+        numbers = np.array(rows["number"], np.int64)
+        labels = np.array(rows["label"], np.int64) if "label" in rows.column_names else None
+        embeddings = self._embeddings(rows)
         images: list[NDArray[np.uint8]] = []
-        kept: list[int] = []
-        skipped: list[str] = []
-        for place, picture in enumerate(encoded.pictures.to_pylist()):
+        skipped: list[int] = []
+        lines: list[str] = []
+        for place, picture in enumerate(rows["image"].to_pylist()):
             try:
-                images.append(self._decode_one(picture, encoded, place))
-                kept.append(place)
+                images.append(self._decode_one(picture, int(numbers[place])))
             except CorruptImageError as error:
                 if self.on_corrupt == "raise":
                     raise
-                skipped.append(str(error))
-        # before rows are left out: no row would tell their shape
-        embeddings = self._embeddings(encoded)
-        if skipped:
-            encoded = encoded.take(np.array(kept, np.int64))
-            embeddings = None if embeddings is None else embeddings[kept]
-        shape = (0, self.decoder.channels, *self.decoder.image_size)
+                skipped.append(place)
+                lines.append(str(error))
+        shape = (-1, self.decoder.channels, *self.decoder.image_size)
         return DecodedRows(
-            self.rows.block_starts[encoded.blocks] + encoded.positions,
-            np.stack(images) if images else np.zeros(shape, np.uint8),
-            encoded.labels,
-            embeddings,
-            tuple(skipped),
+            np.delete(numbers, skipped),
+            np.array(images, np.uint8).reshape(shape),
+            None if labels is None else np.delete(labels, skipped),
+            None if embeddings is None else np.delete(embeddings, skipped, axis=0),
+            tuple(lines),
         )
 
-    def next_readable(self, block: int) -> DecodedRows:
-        """The first row from a block on that is not corrupt; after the last block comes the first.
+    def next_readable(self, row: int) -> DecodedRows:
+        """The first row that is not corrupt, from a row's group on and round to it again.
 
         Raises:
             OptionError: if there is none.
         """
-        blocks = np.flatnonzero(self.counts)
-        for other in np.roll(blocks, -np.searchsorted(blocks, block)):
-            encoded = self.read(int(other))
-            for place in range(len(encoded)):
-                if len(decoded := self.decode(encoded.slice(place, place + 1))):
+        groups = np.flatnonzero(self.counts)
+        first = np.searchsorted(groups, self.table.group_of(row))
+        for group in np.roll(groups, -first):
+            rows = self.read(int(group))
+            for place in range(len(rows)):
+                if len(decoded := self.decode(rows.slice(place, 1))):
                     return decoded
-        raise OptionError(f"{self.rows.where(block, 0)} ff.: every picture is corrupt")
+        raise OptionError(f"{self.table.where(row)} ff.: every picture is corrupt")
 
-    def _decode_one(
-        self, picture: EncodedImage | bytes | None, encoded: EncodedRows, place: int
-    ) -> NDArray[np.uint8]:
+    def _decode_one(self, picture: EncodedImage | bytes | None, row: int) -> NDArray[np.uint8]:
         if isinstance(picture, bytes):
             picture = {"bytes": picture, "path": None}
         if picture is None:
-            where = self._where(encoded, place)
+            where = self.table.where(row)
             raise CorruptImageError(f"{where} has no picture; say on_corrupt=skip to leave it out")
-        return self.decoder(picture, lambda: self._where(encoded, place))
+        return self.decoder(picture, lambda: self.table.where(row))
 
-    def _where(self, encoded: EncodedRows, place: int) -> str:
-        return self.rows.where(int(encoded.blocks[place]), int(encoded.positions[place]))
-
-    def _embeddings(self, encoded: EncodedRows) -> NDArray[np.float32] | None:
+    def _embeddings(self, rows: pa.Table) -> NDArray[np.float32] | None:
         """Lists of lists as one array.
 
         Raises:
             OptionError: if one is missing, or they are of different lengths or not of length
                 ``embedding_dim``.
         """
-        embeddings = encoded.embeddings
-        if embeddings is None:
+        if "embedding" not in rows.column_names:
             return None
-        values = embeddings.storage if isinstance(embeddings, pa.ExtensionArray) else embeddings
-        self._check_complete(values, encoded)
+        values = rows["embedding"].combine_chunks()
+        values = values.storage if isinstance(values, pa.ExtensionArray) else values
+        self._check_complete(values, rows)
         shape = [len(values)]
         while pa.types.is_nested(values.type):
-            lengths = {len(row) for row in values}
+            lengths = {len(one) for one in values}
             if len(lengths) > 1 or (len(shape) == 1 and lengths - {self.embedding_dim}):
                 raise OptionError(
                     f"embedding_dim={self.embedding_dim} does not fit embedding_key="
@@ -250,20 +192,15 @@ class EncodedSplit:
                 )
             shape.append(max(lengths, default=0))
             values = values.flatten()
-            self._check_complete(values, encoded)
+            self._check_complete(values, rows)
         return values.to_numpy(zero_copy_only=False).astype(np.float32).reshape(shape)
 
-    def _check_complete(self, values: pa.Array, encoded: EncodedRows) -> None:
+    def _check_complete(self, values: pa.Array, rows: pa.Table) -> None:
         """Refuse missing embeddings, and missing numbers within them."""
         if values.null_count:
             first = int(np.flatnonzero(values.is_null().to_numpy(zero_copy_only=False))[0])
-            where = self._where(encoded, first * len(encoded) // len(values))
+            where = self.table.where(rows["number"][first * len(rows) // len(values)].as_py())
             raise OptionError(f"embedding_key={self.columns.embedding}: {where} lacks values")
-
-
-def _one_array(column: pa.ChunkedArray) -> pa.Array:
-    """A column as one array: faster to take from than several."""
-    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
 def report_skipped(skipped: Sequence[str], num_before: int) -> int:

@@ -1,33 +1,23 @@
-"""Which rows of a table belong to a split, decided before any picture is decoded."""
+"""Row filter: which rows of a table belong to a split, decided before any picture is decoded."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from multiprocessing.pool import ThreadPool
-from typing import NamedTuple
 
 import datasets
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from rich import get_console
-from rich.progress import track
 
 from pixelcnn_lit.data.class_names import class_number
 from pixelcnn_lit.data.randomness import uniforms
-from pixelcnn_lit.data.tables.rows import AbstractRows
+from pixelcnn_lit.data.tables.table import AbstractTable
 from pixelcnn_lit.messages import OptionError
+from pixelcnn_lit.progress import progress
 
-_MANY_BLOCKS = 200  # from here on counting takes seconds and shows a bar
 _REMOTE_READERS = 16  # a network is mostly waited for
-
-
-class Selected(NamedTuple):
-    """Rows of a block: positions within it, and their labels if there are any, both (n,)."""
-
-    positions: NDArray[np.int64]
-    labels: NDArray[np.int64] | None
 
 
 @dataclass(frozen=True)
@@ -48,28 +38,24 @@ class RowFilter:
     max_examples: int | None = None
     num_classes: int | None = None
     fractions: tuple[float, float] = (0.0, 1.0)
-    _new_label: dict[int, int] = field(init=False, repr=False, compare=False)
 
-    def __post_init__(self) -> None:
-        new = {old: new for new, old in enumerate(self.labels or ())}
-        object.__setattr__(self, "_new_label", new)
-
-    def columns(self) -> list[str]:
-        """The columns that a decision needs."""
-        return [] if self.label_key is None else [self.label_key]
-
-    def select(self, rows: AbstractRows, block: int, table: pa.Table | None) -> Selected:
-        """The rows of one block that belong to the split.
+    def select(
+        self, table: AbstractTable, group: int, rows: pa.Table | None
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64] | None]:
+        """The rows of one group that belong to the split.
 
         Args:
-            rows: the table.
-            block: which block.
-            table: the block with at least ``columns()``; None if there are none.
+            table: the whole table.
+            group: which row group.
+            rows: the group with at least its labels; None if labels play no role.
+
+        Returns:
+            Positions within the group, and their new labels if there are any, both (n,).
 
         Raises:
             OptionError: if a row has no label or one out of range.
         """
-        start, size = int(rows.block_starts[block]), int(rows.block_sizes[block])
+        start, size = int(table.group_starts[group]), int(table.group_sizes[group])
         if self.max_examples is not None:
             size = min(size, max(0, self.max_examples - start))
         keep = np.ones(size, bool)
@@ -77,49 +63,54 @@ class RowFilter:
         if (low, high) != (0.0, 1.0):
             numbers = uniforms("split", 0, 0, start + np.arange(size), 1)[:, 0]
             keep &= (numbers >= low) & (numbers < high)
-        if self.label_key is None or table is None:
-            return Selected(np.flatnonzero(keep), None)
-        column = table[self.label_key]
+        if self.label_key is None or rows is None:
+            return np.flatnonzero(keep), None
+        column = rows[self.label_key]
         if column.null_count:
-            raise OptionError(f"label_key={self.label_key}: {rows.where(block, 0)} ff. lack labels")
+            raise OptionError(f"label_key={self.label_key}: {table.where(start)} ff. lack labels")
         labels = column.to_numpy()[:size].astype(np.int64)
-        self._check(labels, rows, block)
-        if self.labels is not None:
-            keep &= np.isin(labels, self.labels)
-        positions = np.flatnonzero(keep)
-        chosen = labels[positions]
-        if self.labels is not None:
-            chosen = np.array([self._new_label[int(label)] for label in chosen], np.int64)
-        return Selected(positions, chosen)
+        if self.labels is None:
+            self._check(labels, table, start)
+            return np.flatnonzero(keep), labels[keep]
+        keep &= np.isin(labels, self.labels)
+        new_label = {old: new for new, old in enumerate(self.labels)}
+        chosen = [new_label[int(label)] for label in labels[keep]]
+        return np.flatnonzero(keep), np.array(chosen, np.int64)
 
-    def _check(self, labels: NDArray[np.int64], rows: AbstractRows, block: int) -> None:
-        if self.labels is not None or self.num_classes is None:
+    def _check(self, labels: NDArray[np.int64], table: AbstractTable, start: int) -> None:
+        if self.num_classes is None:
             return
         wrong = np.flatnonzero((labels < 0) | (labels >= self.num_classes))
         if len(wrong):
             raise OptionError(
-                f"num_classes={self.num_classes}, but {rows.where(block, int(wrong[0]))} has "
+                f"num_classes={self.num_classes}, but {table.where(start + int(wrong[0]))} has "
                 f"label {labels[wrong[0]]}; allowed are 0 … {self.num_classes - 1}"
             )
 
-    def counts(self, rows: AbstractRows) -> NDArray[np.int64]:
-        """How many rows of each block belong to the split; reads labels if they decide it."""
-        blocks: Sequence[int] = range(len(rows.block_sizes))
+    def counts(self, table: AbstractTable) -> NDArray[np.int64]:
+        """How many rows of each group belong to the split, (num_groups,).
+
+        Labels are read only if they decide it, and only of the groups that ``max_examples`` leaves.
+        """
+
+        def count(group: int) -> int:
+            key = self.label_key
+            rows = None if self.labels is None or key is None else table.read(group, [key])
+            return len(self.select(table, group, rows)[0])
+
+        groups: Sequence[int] = range(len(table.group_sizes))
         if self.labels is None:
-            unlabelled = RowFilter(max_examples=self.max_examples, fractions=self.fractions)
-            return np.array([len(unlabelled.select(rows, b, None)[0]) for b in blocks], np.int64)
-        counts = np.zeros(len(blocks), np.int64)
+            return np.array([count(group) for group in groups], np.int64)
+        counts = np.zeros(len(groups), np.int64)
         if self.max_examples is not None:
-            blocks = [b for b in blocks if rows.block_starts[b] < self.max_examples]
-
-        def count(block: int) -> int:
-            return len(self.select(rows, block, rows.read(block, self.columns())).positions)
-
-        quick = len(blocks) < _MANY_BLOCKS or not get_console().is_terminal
-        with ThreadPool(_REMOTE_READERS if rows.is_remote else 1) as pool:
-            found = pool.imap(count, blocks)
-            bar = track(found, "Reading labels", len(blocks), transient=True, disable=quick)
-            counts[list(blocks)] = list(bar)
+            groups = np.flatnonzero(table.group_starts < self.max_examples).tolist()
+        with (
+            progress("Reading labels", len(groups), "row groups") as advance,
+            ThreadPool(_REMOTE_READERS if table.is_remote else 1) as pool,
+        ):
+            for group, number in zip(groups, pool.imap(count, groups), strict=True):
+                counts[group] = number
+                advance(1)
         return counts
 
 

@@ -1,8 +1,7 @@
-"""From a path, a hub id or a URL to the rows of each split."""
+"""Data source: from a path, a hub id or a URL to the table of each split."""
 
 from __future__ import annotations
 
-import errno
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,8 +16,9 @@ from datasets.packaged_modules.parquet.parquet import Parquet
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import httpx
 
-from pixelcnn_lit.data.tables.retrying import Retries, UnreachableError, is_remote
-from pixelcnn_lit.data.tables.rows import AbstractRows, ParquetRows, TableRows
+from pixelcnn_lit.data.tables.files import is_remote
+from pixelcnn_lit.data.tables.retrying import UnreachableError
+from pixelcnn_lit.data.tables.table import AbstractTable, DatasetTable, ParquetTable
 from pixelcnn_lit.messages import OptionError, one_line
 
 log = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ class Source:
         data_files: files, patterns or URLs, perhaps by split.
         revision: of a hub id: branch, tag or commit.
         streaming: read remote files where they are; otherwise download the data set first.
-        retries: patience with the network.
+        num_retries: patience with the network.
     """
 
     path: str
@@ -60,10 +60,10 @@ class Source:
     data_files: DataFiles | None
     revision: str | None
     streaming: bool
-    retries: Retries
+    num_retries: int
 
-    def open(self) -> dict[str, AbstractRows]:
-        """The rows of every split, by the data set's own names of its splits.
+    def open(self) -> dict[str, AbstractTable]:
+        """The table of every split, by the data set's own names of its splits.
 
         Raises:
             OptionError: if there is nothing there, or it cannot be reached.
@@ -77,7 +77,7 @@ class Source:
         except _UNREACHABLE as error:
             raise OptionError(self._unreachable(error)) from error
 
-    def _resolved(self) -> dict[str, AbstractRows]:
+    def _resolved(self) -> dict[str, AbstractTable]:
         """As ``datasets`` finds the files: parquet is read in place, all else becomes a table."""
         path = self.path
         data_files = self.data_files
@@ -97,7 +97,7 @@ class Source:
         builder.download_and_prepare()
         loaded = builder.as_dataset()
         assert isinstance(loaded, datasets.DatasetDict)
-        return {str(split): TableRows(_undecoded(d), self.path) for split, d in loaded.items()}
+        return {str(split): DatasetTable(_undecoded(d), self.path) for split, d in loaded.items()}
 
     def _builder(self, path: str, data_files: DataFiles | None) -> datasets.DatasetBuilder:
         try:
@@ -120,8 +120,8 @@ class Source:
             )
         return builder
 
-    def _parquet(self, files: Mapping[str, Sequence[str]]) -> dict[str, AbstractRows]:
-        return {split: ParquetRows(names, self.retries) for split, names in files.items()}
+    def _parquet(self, files: Mapping[str, Sequence[str]]) -> dict[str, AbstractTable]:
+        return {split: ParquetTable(names, self.num_retries) for split, names in files.items()}
 
     def _addresses(self) -> dict[str, list[str]] | None:
         """Addresses of parquet files by split, if the options spell them out; needs no look-up."""
@@ -131,18 +131,13 @@ class Source:
         elif files is None or self.path != "parquet":
             return None
         by_split = files if isinstance(files, Mapping) else {"train": files}
-        listed = {
-            split: [names] if isinstance(names, str) else list(names)
-            for split, names in by_split.items()
-        }
-        every = [file for names in listed.values() for file in names]
+        listed = {s: [f] if isinstance(f, str) else list(f) for s, f in by_split.items()}
+        every = [file for files in listed.values() for file in files]
         spelled_out = all(is_remote(f) and not f.startswith("hf:") and "*" not in f for f in every)
         return listed if spelled_out else None
 
     def _unreachable(self, error: Exception) -> str:
-        reason = " ".join(str(error).split())
-        if _out_of_descriptors(error):
-            return f"path={self.path}: no more files may be opened; raise `ulimit -n` ({reason})"
+        reason = one_line(error)
         if isinstance(error, UnreachableError):
             pass  # says it all
         elif self.path.startswith((".", "/", "~")) or self.path.count("/") > 1:
@@ -188,15 +183,6 @@ def split_name(
             f"splits.{split}={name} does not exist; this data set has {', '.join(available)}"
         )
     return name
-
-
-def _out_of_descriptors(error: BaseException | None) -> bool:
-    """Whether it, or what caused it, says that too many files are open."""
-    while error is not None:
-        if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
-            return True
-        error = error.__cause__
-    return False
 
 
 def _undecoded(dataset: datasets.Dataset) -> datasets.Dataset:

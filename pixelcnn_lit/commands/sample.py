@@ -9,15 +9,16 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal, cast
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from pixelcnn_lit import configuration
 from pixelcnn_lit.configuration.run_data import build_data, folder_of
 from pixelcnn_lit.data.abstract import first_examples
+from pixelcnn_lit.data.tables.source import Split
 from pixelcnn_lit.drawing.output_folder import make_new_folder, writing_to
 from pixelcnn_lit.drawing.pictures import AnimationFormat, read_pictures
-from pixelcnn_lit.drawing.plans import AbstractPlan, Examples
-from pixelcnn_lit.drawing.rounds import check_strengths, draw
+from pixelcnn_lit.drawing.plans import AbstractPlan
+from pixelcnn_lit.drawing.rounds import Rounds, check_strengths, draw
 from pixelcnn_lit.drawing.sheet import lay_out, write
 from pixelcnn_lit.images import Batch
 from pixelcnn_lit.messages import OptionError, check_at_least, duration
@@ -38,6 +39,8 @@ class SampleOptions:
         guidance: above 1 follows the condition more closely, 0 ignores it; for models trained with
             label_dropout.
         seed: the same seed gives the same images, from 0.
+        split: of the data, where images are needed; None for test.
+        images: folder of pictures to complete or to take codes from; None for images of the data.
         individual: also one PNG per image.
         npy: also the levels, (N, C, H, W).
         animation: also the pixels appearing.
@@ -51,6 +54,8 @@ class SampleOptions:
     temperature: float
     guidance: float
     seed: int
+    split: Split | None
+    images: str | None
     individual: bool
     npy: bool
     animation: AnimationFormat | None
@@ -77,7 +82,7 @@ def sample(config: DictConfig) -> None:
     plan = cast(AbstractPlan, configuration.build(config, "task"))
     model = load_model(options.checkpoint).to(torch_device(options.device))
     check_strengths(model, options.temperature, options.guidance)
-    rounds = plan.rounds(model, find_examples(plan, model, config))
+    rounds = make_rounds(plan, model, config)
     if options.guidance != 1 and rounds.conds[0] is None:
         raise OptionError(f"guidance={options.guidance}: pictures have no labels to follow")
     folder = Path(options.output) if options.output else new_name(options.checkpoint)
@@ -111,29 +116,29 @@ def sample(config: DictConfig) -> None:
         sys.exit(configuration.INTERRUPTED)
 
 
-def find_examples(plan: AbstractPlan, model: AbstractLitModel, config: DictConfig) -> Examples:
-    """Gives the images that a plan reads, of a folder or of the data.
+def make_rounds(plan: AbstractPlan, model: AbstractLitModel, config: DictConfig) -> Rounds:
+    """What a plan draws with this model, with images of a folder or of the data if it needs any.
 
     Raises:
         OptionError: naming an option that says where images come from and is not read.
     """
-    unread, reason = (), ""
-    if not plan.reads_images(model):
-        unread, reason = ("task.images", "task.split", "data"), "this needs no images"
-    elif plan.images is not None:
-        unread, reason = ("task.split", "data"), f"task.images={plan.images} is read instead"
-    for option in unread:
-        if OmegaConf.select(config, option) is not None:
-            raise OptionError(f"{option}: not read, as {reason}; leave it out")
+    folder, split = config.images, config.split
+    sources = [name for name in ("images", "split", "data") if config.get(name) is not None]
+    if folder is not None and len(sources) > 1:
+        raise OptionError(f"{sources[1]}: not together with images={folder}, which is read instead")
+    asked: list[int] = []
 
     def examples(number: int) -> Batch:
-        if plan.images is None:
-            return first_examples(build_data(config, model), plan.split or "test", number)
-        num_levels = model.likelihood.num_levels
-        pictures = read_pictures(Path(plan.images), model.image_shape, num_levels)
-        return {"image": pictures[:number]}
+        asked.append(number)
+        if folder is None:
+            return first_examples(build_data(config, model), split or "test", number)
+        levels = read_pictures(Path(folder), model.image_shape, model.likelihood.num_levels)
+        return {"image": levels[:number]}
 
-    return examples
+    rounds = plan.rounds(model, examples)
+    if sources and not asked:
+        raise OptionError(f"{sources[0]}: not read, as what is drawn needs no images")
+    return rounds
 
 
 def new_name(checkpoint: str) -> Path:

@@ -47,11 +47,11 @@ def read_pictures(folder: Path, shape: tuple[int, int, int], num_levels: int) ->
     files = [file for file in sorted(folder.glob("*")) if file.suffix.lower() in suffixes]
     if not files:
         raise OptionError(
-            f"task.images={folder}: no folder with pictures ({', '.join(sorted(suffixes))})"
+            f"images={folder}: no folder with pictures ({', '.join(sorted(suffixes))})"
         )
     pictures = np.stack([_of_shape(file, shape) for file in files])
     decoder = ImageDecoder(shape[0], num_levels, shape[1:], quantize=True)
-    levels = decoder.to_levels(pictures, lambda: f"task.images={folder}")
+    levels = decoder.to_levels(pictures, lambda: f"images={folder}")
     return torch.from_numpy(levels).movedim(-1, 1).contiguous()
 
 
@@ -72,12 +72,12 @@ def read_picture(option: str, file: Path, mode: Literal["L", "RGB"]) -> np.ndarr
 
 
 def _of_shape(file: Path, shape: tuple[int, int, int]) -> np.ndarray:
-    """One picture of ``task.images``, bytes (H, W, C)."""
+    """One picture of ``images``, bytes (H, W, C)."""
     channels, height, width = shape
-    pixels = read_picture("task.images", file, "L" if channels == 1 else "RGB")
+    pixels = read_picture("images", file, "L" if channels == 1 else "RGB")
     if pixels.shape[:2] != (height, width):
         found = "x".join(map(str, pixels.shape[:2]))
-        raise OptionError(f"task.images: {file} is {found}, the model draws {height}x{width}")
+        raise OptionError(f"images: {file} is {found}, the model draws {height}x{width}")
     return pixels.reshape(height, width, channels)
 
 

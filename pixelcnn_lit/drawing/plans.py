@@ -15,7 +15,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pixelcnn_lit.data.class_names import class_number
-from pixelcnn_lit.data.tables.source import Split
 from pixelcnn_lit.drawing.given_mask import read_given
 from pixelcnn_lit.drawing.rounds import Rounds
 from pixelcnn_lit.images import Batch
@@ -30,19 +29,7 @@ Labels = list[str | int] | str | int | None
 
 
 class AbstractPlan(ABC):
-    """What to draw.
-
-    Attributes:
-        images: folder of the pictures that the plan reads; None for images of the data.
-        split: of the data; None for test.
-    """
-
-    images: str | None
-    split: Split | None
-
-    @abstractmethod
-    def reads_images(self, model: AbstractLitModel) -> bool:
-        """Whether there must be images to draw from."""
+    """What to draw."""
 
     @abstractmethod
     def rounds(self, model: AbstractLitModel, examples: Examples) -> Rounds:
@@ -50,7 +37,7 @@ class AbstractPlan(ABC):
 
         Args:
             model: what it is conditioned on decides which options mean something.
-            examples: called only if the plan reads images.
+            examples: called only where there must be images to draw from.
 
         Raises:
             OptionError: naming the option that does not fit the model or the images.
@@ -64,30 +51,20 @@ class Plain(AbstractPlan):
     Args:
         num_images: how many.
         labels: classes by name or number, dealt in turn; None for all.
-        images: folder of pictures to take codes from; None for images of the data.
-        split: of the data, to take codes or embeddings from: train, val or test; None for test.
     """
 
     num_images: int = 64
     labels: Labels = None
-    images: str | None = None
-    split: Split | None = None
 
     def __post_init__(self) -> None:
         check_at_least("task.num_images", self.num_images, 1)
 
-    def reads_images(self, model: AbstractLitModel) -> bool:
-        """For codes and embeddings."""
-        return _takes_images(model)
-
     def rounds(self, model: AbstractLitModel, examples: Examples) -> Rounds:
         """One round, a grid about as wide as high."""
-        _check_labels_are_known(model, self.labels)
-        num_images = self.num_images
+        num_images, numbers = self.num_images, label_numbers(model, self.labels)
         num_columns = math.ceil(math.sqrt(num_images))
         cond, originals = None, []
-        if isinstance(model.condition, LabelCondition):
-            numbers = label_numbers(model, self.labels)
+        if numbers:
             cond = _dealt(torch.tensor(numbers), num_images)
             # every column shows one class
             num_columns = len(numbers) * max(1, round(num_columns / len(numbers)))
@@ -110,24 +87,16 @@ class Complete(AbstractPlan):
         num_images: rows of the picture.
         num_completions: of each image.
         labels: classes by name or number, dealt in turn; None for the images' own.
-        images: folder of pictures to complete; None for images of the data.
-        split: of the data: train, val or test; None for test.
     """
 
     given: str
     num_images: int = 8
     num_completions: int = 4
     labels: Labels = None
-    images: str | None = None
-    split: Split | None = None
 
     def __post_init__(self) -> None:
         check_at_least("task.num_images", self.num_images, 1)
         check_at_least("task.num_completions", self.num_completions, 1)
-
-    def reads_images(self, model: AbstractLitModel) -> bool:
-        """Those to complete."""
-        return True
 
     def rounds(self, model: AbstractLitModel, examples: Examples) -> Rounds:
         """A round for every completion."""
@@ -136,13 +105,10 @@ class Complete(AbstractPlan):
             raise OptionError(
                 f"task.given={self.given}: keeps every pixel, nothing is left to draw"
             )
-        numbers = None
-        if self.labels is not None:
-            _check_labels_are_known(model, self.labels)
-            numbers = torch.tensor(label_numbers(model, self.labels))
+        numbers = [] if self.labels is None else label_numbers(model, self.labels)
         found = examples(self.num_images)
         images = found["image"]
-        cond = _own_cond(model, found) if numbers is None else _dealt(numbers, len(images))
+        cond = _dealt(torch.tensor(numbers), len(images)) if numbers else _own_cond(model, found)
         # a chequered pattern, which neither the images nor the gaps between them have
         chequered = torch.arange(given.shape[-2])[:, None] + torch.arange(given.shape[-1])
         shares = torch.where(chequered % 2 > 0, 0.75, 0.25)
@@ -167,25 +133,17 @@ class Interpolate(AbstractPlan):
             embeddings are taken.
         num_images: rows of the picture, each from random numbers of its own.
         steps: from one end to the other, both included.
-        images: folder of pictures to take codes from; None for images of the data.
-        split: of the data, to take codes or embeddings from: train, val or test; None for test.
     """
 
     ends: list[str | int]
     num_images: int = 4
     steps: int = 8
-    images: str | None = None
-    split: Split | None = None
 
     def __post_init__(self) -> None:
         check_at_least("task.num_images", self.num_images, 1)
         check_at_least("task.steps", self.steps, 2)
         if len(self.ends) != 2:
             raise OptionError(f"task.ends={self.ends}: two classes, or the numbers of two images")
-
-    def reads_images(self, model: AbstractLitModel) -> bool:
-        """For codes and embeddings."""
-        return _takes_images(model)
 
     def rounds(self, model: AbstractLitModel, examples: Examples) -> Rounds:
         """A round for every step, all from the same random numbers."""
@@ -224,11 +182,15 @@ class Interpolate(AbstractPlan):
 def label_numbers(
     model: AbstractLitModel, labels: Labels, option: str = "task.labels"
 ) -> list[int]:
-    """Names or numbers of classes as numbers; None for all.
+    """Names or numbers of classes as numbers, all for None; no numbers where there are no classes.
 
     Raises:
         OptionError: for a class that the model does not have, with the nearest names.
     """
+    if not isinstance(model.condition, LabelCondition):
+        if labels is not None:
+            raise OptionError(f"{option}={labels}: this model was trained without labels")
+        return []
     num_classes = model.condition.cond_channels
     if labels is None:
         return list(range(num_classes))
@@ -261,7 +223,7 @@ def _read_off(model: AbstractLitModel, found: Batch) -> Tensor:
         return model.encode(found["image"])
     if "embedding" not in found:
         raise OptionError(
-            "task.images: pictures have no embeddings, which this model needs; leave it null"
+            "images: pictures have no embeddings, which this model needs; leave it null"
         )
     return found["embedding"]
 
@@ -269,8 +231,3 @@ def _read_off(model: AbstractLitModel, found: Batch) -> Tensor:
 def _dealt(values: Tensor, num_images: int) -> Tensor:
     """In turn, until every image has one."""
     return values[torch.arange(num_images) % len(values)]
-
-
-def _check_labels_are_known(model: AbstractLitModel, labels: Labels) -> None:
-    if labels is not None and not isinstance(model.condition, LabelCondition):
-        raise OptionError(f"task.labels={labels}: this model was trained without labels")

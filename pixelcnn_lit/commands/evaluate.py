@@ -105,9 +105,10 @@ def summary_table(
     per_image = -log_prob.double()
     error = per_image.std().item() / math.sqrt(len(per_image)) if len(per_image) > 1 else math.nan
     error_bits = error / (num_dims * math.log(2))
-    table = Table(show_header=False, title=f"[bold]{escape(options.checkpoint)}[/bold]")
+    table = Table(show_header=False)
     table.add_column(style="bold")
     table.add_column(overflow="fold")
+    table.add_row("checkpoint", escape(options.checkpoint))
     table.add_row(f"{options.split} bits/dim", f"{bits.compute():.4f} ± {error_bits:.4f}")
     table.add_row("nats/dim", f"{nats.compute():.4f}")
     table.add_row("nats/image", f"{per_image.mean():.2f} ± {error:.2f}")

@@ -23,7 +23,7 @@ from pixelcnn_lit.data.abstract import AbstractImageDataModule, first_examples
 from pixelcnn_lit.data.tables.decoding import ImageDecoder
 from pixelcnn_lit.drawing.given_mask import read_given
 from pixelcnn_lit.drawing.pictures import read_pictures, write_picture
-from pixelcnn_lit.drawing.plans import label_numbers
+from pixelcnn_lit.drawing.plans import Interpolate, Plain, label_numbers
 from pixelcnn_lit.drawing.sheet import Sheet, appearing
 from pixelcnn_lit.images import to_bytes
 from pixelcnn_lit.messages import OptionError
@@ -35,6 +35,7 @@ from pixelcnn_lit.models import (
     LitPixelCNNPP,
     load_model,
 )
+from pixelcnn_lit.networks.pixelcnn import PixelCNN
 
 DIGITS = {"channels": 1, "num_levels": 17, "image_size": [8, 8]}
 TINY = {"num_filters": 4, "num_layers": 1, "num_hidden": 4, "first_kernel_size": 3}
@@ -107,12 +108,12 @@ def levels_of(output: Path) -> np.ndarray:
     return np.load(output / "samples.npy")
 
 
-def tiles_of(output: Path, num_columns: int) -> np.ndarray:
-    """The tiles of a picture of digits, as levels (rows, columns, 8, 8)."""
+def tiles_of(output: Path, num_columns: int, width: int = 8) -> np.ndarray:
+    """The tiles of a picture of digits, as levels (rows, columns, 8, width)."""
     with Image.open(output / "samples.png") as picture:
-        factor = picture.width // (num_columns * (8 + 4))
+        factor = picture.width // (num_columns * (width + 4))
         grid = np.asarray(picture)[factor // 2 :: factor, factor // 2 :: factor, 0]
-    tiles = grid.reshape(-1, 12, num_columns, 12).swapaxes(1, 2)[..., 2:-2, 2:-2]
+    tiles = grid.reshape(-1, 12, num_columns, width + 4).swapaxes(1, 2)[..., 2:-2, 2:-2]
     return (tiles * (16 / 255)).round().astype(np.uint8)
 
 
@@ -268,9 +269,9 @@ def test_a_draw_from_the_code_of_an_image_stands_beside_the_image(draw, folder):
     images = digits(3)
     expected = model.decode(model.encode(images), generator=torch.Generator().manual_seed(0))
     assert np.array_equal(levels_of(output), expected.numpy())
-    tiles = tiles_of(output, 4).reshape(4, 2, 8, 8)[:3]  # two pairs in a row
-    assert np.array_equal(tiles[:, 0], images[:, 0])
-    assert np.array_equal(tiles[:, 1], expected[:, 0])
+    pairs = tiles_of(output, 2, width=16).reshape(4, 8, 16)[:3]
+    assert np.array_equal(pairs[..., :8], images[:, 0])
+    assert np.array_equal(pairs[..., 8:], expected[:, 0])
 
 
 def test_interpolation_begins_and_ends_with_its_classes_and_keeps_the_noise(draw, folder):
@@ -296,6 +297,20 @@ def test_interpolation_between_the_codes_of_two_images_stands_between_the_images
     first, *steps, second = tiles_of(output, 4).swapaxes(0, 1)
     assert np.array_equal(np.stack(steps, 1), levels)
     assert np.array_equal(np.stack([first, second], 1), np.stack([images, images]))
+
+
+def test_embeddings_of_the_data_are_dealt_in_turn_and_mixed_where_they_are_vectors():
+    model = LitPixelCNN(**DIGITS, **TINY, embedding_dim=2)
+    found = {"image": torch.zeros(2, 1, 8, 8), "embedding": torch.tensor([[1.0, 2.0], [3.0, 4.0]])}
+    rounds = Plain(num_images=3).rounds(model, lambda _: found)
+    assert rounds.before == []
+    [cond] = rounds.conds
+    assert torch.equal(cond, found["embedding"][[0, 1, 0]])
+    rounds = Interpolate([1, 0], num_images=1, steps=3).rounds(model, lambda _: found)
+    assert torch.equal(torch.cat([*rounds.conds]), torch.tensor([[3.0, 4], [2, 3], [1, 2]]))
+    found["embedding"] = found["embedding"][..., None, None].expand(-1, -1, 8, 8)
+    with pytest.raises(OptionError, match=r"^task\.ends="):
+        Interpolate([1, 0]).rounds(model, lambda _: found)
 
 
 @pytest.mark.parametrize("kind", ["gif", "webp"])
@@ -503,6 +518,16 @@ def test_levels_and_pictures_are_kept_when_the_disk_is_full_later(draw, drawn_fo
     assert message.startswith(f"output={output}: ")
     single = read_pictures(output / "images", (1, 8, 8), 17)
     assert np.array_equal(single.numpy(), levels_of(output))
+
+
+def test_a_fault_of_the_network_is_no_mistake_of_the_user(draw, monkeypatch):
+    def faulty(self: PixelCNN, *arguments: object, **options: object) -> None:
+        raise ValueError("planted")
+
+    monkeypatch.setattr(PixelCNN, "horizontal", faulty)
+    with pytest.raises(ValueError, match="planted") as caught:
+        draw("plain")
+    assert not isinstance(caught.value, OptionError)
 
 
 def test_a_damaged_checkpoint_is_refused_in_one_line(draw, folder: Path):

@@ -18,7 +18,7 @@ from pixelcnn_lit.data.tables.source import Split
 from pixelcnn_lit.drawing.output_folder import make_new_folder, writing_to
 from pixelcnn_lit.drawing.pictures import AnimationFormat, read_pictures
 from pixelcnn_lit.drawing.plans import AbstractPlan
-from pixelcnn_lit.drawing.rounds import Rounds, check_strengths, draw
+from pixelcnn_lit.drawing.rounds import Rounds, check_drawable, draw
 from pixelcnn_lit.drawing.sheet import lay_out, write
 from pixelcnn_lit.images import Batch
 from pixelcnn_lit.messages import OptionError, check_at_least, duration
@@ -81,7 +81,7 @@ def sample(config: DictConfig) -> None:
     options = configuration.read_options(SampleOptions, config)
     plan = cast(AbstractPlan, configuration.build(config, "task"))
     model = load_model(options.checkpoint).to(torch_device(options.device))
-    check_strengths(model, options.temperature, options.guidance)
+    check_drawable(model, options.temperature, options.guidance)
     rounds = make_rounds(plan, model, config)
     if options.guidance != 1 and rounds.conds[0] is None:
         raise OptionError(f"guidance={options.guidance}: pictures have no labels to follow")

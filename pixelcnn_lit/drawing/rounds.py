@@ -29,7 +29,7 @@ class Rounds:
         given: bool (H, W), what is kept of them.
         before: levels (N, C, H, W) each.
         after: levels (N, C, H, W) each.
-        abreast: how many of the N stand side by side.
+        abreast: how many of the N stand side by side; what belongs to one of them then touches.
     """
 
     num_images: int
@@ -42,7 +42,7 @@ class Rounds:
     abreast: int = 1
 
 
-def check_strengths(model: AbstractLitModel, temperature: float, guidance: float) -> None:
+def check_drawable(model: AbstractLitModel, temperature: float, guidance: float) -> None:
     """Refuse what the model cannot be asked for, by asking it for no image at all.
 
     Raises:

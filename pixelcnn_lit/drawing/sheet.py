@@ -29,6 +29,7 @@ class Sheet:
         num_columns: images per row.
         num_levels: levels of a colour.
         given: bool (H, W), the pixels of the drawn ones that were there before; None for none.
+        touching: so many neighbours in a row belong together and have no gaps between them.
     """
 
     tiles: Tensor
@@ -36,6 +37,12 @@ class Sheet:
     num_columns: int
     num_levels: int
     given: Tensor | None = None
+    touching: int = 1
+
+    def picture(self, pictures: Tensor) -> Tensor:
+        """The tiles as bytes (N, C, H, W), side by side: uint8 (height, width, 3)."""
+        strips = rearrange(pictures, "(n k) c h w -> n c h (k w)", k=self.touching)
+        return image_grid(strips, 256, num_columns=self.num_columns // self.touching)
 
 
 def lay_out(rounds: Rounds, images: list[Tensor], num_levels: int) -> Sheet:
@@ -56,6 +63,7 @@ def lay_out(rounds: Rounds, images: list[Tensor], num_levels: int) -> Sheet:
         rounds.abreast * len(columns),
         num_levels,
         rounds.given,
+        touching=len(columns) if rounds.abreast > 1 else 1,
     )
 
 
@@ -94,8 +102,7 @@ def write(
             picture = image_grid(image[None], sheet.num_levels, num_columns=1, padding=0)
             write_picture(folder / "images" / f"{number:05d}.png", picture, min_width=1)
         yield folder / "images"
-    picture = image_grid(sheet.tiles, sheet.num_levels, num_columns=sheet.num_columns)
-    write_picture(folder / "samples.png", picture)
+    write_picture(folder / "samples.png", sheet.picture(to_bytes(sheet.tiles, sheet.num_levels)))
     yield folder / "samples.png"
     if animation is not None:
         file = folder / f"samples.{animation}"
@@ -116,4 +123,4 @@ def appearing(sheet: Sheet, pixels_per_frame: int) -> Iterator[Tensor]:
     for number in range(0, height * width + pixels_per_frame, pixels_per_frame):
         known = order < number if sheet.given is None else sheet.given | (order < number)
         visible = known | ~sheet.drawn[:, None, None, None]
-        yield image_grid(pictures.where(visible, hidden), 256, num_columns=sheet.num_columns)
+        yield sheet.picture(pictures.where(visible, hidden))

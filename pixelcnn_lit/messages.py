@@ -1,9 +1,12 @@
-"""What a command tells its user, one line at a time."""
+"""What a command tells its user: errors in one line, lines, and tables of results."""
 
 from __future__ import annotations
 
 import os
 import sys
+
+from rich.console import Console
+from rich.table import Table
 
 
 class OptionError(ValueError):
@@ -12,6 +15,16 @@ class OptionError(ValueError):
     Commands show it as one line and end with status 2. Every other exception is a fault of ours
     or of the machine and keeps its traceback.
     """
+
+
+def check_at_least(option: str, value: int | None, least: int) -> None:
+    """Refuse a number that is too small; None passes.
+
+    Raises:
+        OptionError: naming the option and the least that it takes.
+    """
+    if value is not None and value < least:
+        raise OptionError(f"{option}={value}: must be {least} or more")
 
 
 def is_first_process() -> bool:
@@ -24,6 +37,14 @@ def say(line: str) -> None:
     """One line for the user, from one process, on stderr."""
     if is_first_process():
         print(line, file=sys.stderr, flush=True)
+
+
+def print_table(table: Table) -> None:
+    """A table of results on stdout, wide enough for whole paths where that is no terminal."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=160)
+    console.print(table)
 
 
 def one_line(error: BaseException) -> str:

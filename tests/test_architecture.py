@@ -15,14 +15,15 @@ FLOORS = [
     {"sampling", "metrics", "checkpoints"},
     {"models", "data"},
     {"matching", "loggers"},
-    {"callbacks", "drawing"},
+    {"callbacks"},
+    {"drawing"},
     {"configuration"},
     {"training"},
     {"trials"},
     {"commands"},
     {"__main__"},
 ]
-LOWEST_FLOOR_OF = {"lightning": 3, "hydra": 7, "omegaconf": 7, "wandb": 5}
+LOWEST_FLOOR_OF = {"lightning": 3, "hydra": 8, "omegaconf": 8, "wandb": 5}
 
 
 def floor(module: str) -> int:

@@ -335,7 +335,9 @@ def test_a_signal_in_the_last_step_is_acted_upon_and_nothing_is_lost(tmp_path: P
         enable_progress_bar=False, enable_model_summary=False, default_root_dir=tmp_path,
         callbacks=[SignalInTheLastStep(), Checkpoints(str(tmp_path / "checkpoints"))],
     )  # fmt: skip
-    model = LitPixelCNNPP(1, 17, [8, 8], num_hierarchies=1, num_filters=2, num_resnet=1)
+    model = LitPixelCNNPP(
+        1, 17, [8, 8], network={"num_hierarchies": 1, "num_filters": 2, "num_resnet": 1}
+    )
     with pytest.raises(Interrupted, match="SIGTERM after step 3"):
         trainer.fit(model, datamodule=DigitsDataModule(batch_size=8))
     assert global_step(tmp_path / "checkpoints/last.ckpt") == 3

@@ -22,18 +22,18 @@ Build = Callable[..., AbstractNetwork]
 def pixelcnn(in_channels: int, num_params: int, **options: object) -> PixelCNN:
     known = {name: options.pop(name) for name in ("activation", "bottleneck") if name in options}
     sizes = PixelCNNOptions(num_layers=2, num_filters=5, num_hidden=6, **known)
-    return PixelCNN(sizes, in_channels, num_params, **options)
+    return PixelCNN(PixelCNNOptions(), sizes, in_channels, num_params, **options)
 
 
 def gated(in_channels: int, num_params: int, **options: object) -> GatedPixelCNN:
     sizes = GatedPixelCNNOptions(num_layers=2, num_filters=5, num_hidden=6)
-    return GatedPixelCNN(sizes, in_channels, num_params, **options)
+    return GatedPixelCNN(GatedPixelCNNOptions(), sizes, in_channels, num_params, **options)
 
 
 def pp(in_channels: int, num_params: int, **options: object) -> PixelCNNPP:
     known = {name: options.pop(name) for name in ("weight_norm", "dropout") if name in options}
     sizes = PixelCNNPPOptions(num_resnet=1, num_hierarchies=3, num_filters=5, **known)
-    return PixelCNNPP(sizes, in_channels, num_params, **options)
+    return PixelCNNPP(PixelCNNPPOptions(), sizes, in_channels, num_params, **options)
 
 
 NETWORKS = pytest.mark.parametrize("build", [pixelcnn, gated, pp])

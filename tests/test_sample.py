@@ -1,14 +1,14 @@
-"""What `python -m pixelcnn_lit sample` draws and writes, and how it refuses."""
+"""What `pixelcnn-lit sample` draws and writes, and how it refuses."""
 
 from __future__ import annotations
 
 import errno
 import re
-import subprocess
-import sys
+import shutil
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -17,13 +17,16 @@ from PIL import Image
 from tiny_runs import write_checkpoint
 
 from pixelcnn_lit import configuration
-from pixelcnn_lit.commands.sample import SampleOptions, sample
+from pixelcnn_lit.commands.sample import SampleOptions, main, sample
 from pixelcnn_lit.configuration import compose_config
+from pixelcnn_lit.data.abstract import AbstractImageDataModule
 from pixelcnn_lit.data.tables.decoding import ImageDecoder
 from pixelcnn_lit.drawing.given_mask import read_given
-from pixelcnn_lit.drawing.pictures import appearing, read_pictures, write_picture
-from pixelcnn_lit.drawing.plans import label_numbers
+from pixelcnn_lit.drawing.pictures import read_pictures, write_picture
+from pixelcnn_lit.drawing.plans import Interpolate, Plain, label_numbers
+from pixelcnn_lit.drawing.sheet import Sheet, appearing
 from pixelcnn_lit.images import to_bytes
+from pixelcnn_lit.messages import OptionError
 from pixelcnn_lit.models import (
     AbstractLitModel,
     LitConvAutoencoder,
@@ -32,10 +35,10 @@ from pixelcnn_lit.models import (
     LitPixelCNNPP,
     load_model,
 )
+from pixelcnn_lit.networks.pixelcnn import PixelCNN
 
 DIGITS = {"channels": 1, "num_levels": 17, "image_size": [8, 8]}
-SIZES = {"num_filters": 4, "num_layers": 1, "num_hidden": 4, "first_kernel_size": 3}
-TINY = {"network": {"name": "pixelcnn"} | SIZES}
+TINY = {"num_filters": 4, "num_layers": 1, "num_hidden": 4, "first_kernel_size": 3}
 
 
 def save(model: torch.nn.Module, file: Path, names: list[str] | None = None) -> Path:
@@ -55,18 +58,28 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save(labelled, folder / "labelled.ckpt", names)
     save(LitPixelCNN(**DIGITS, **TINY, num_classes=3), folder / "nameless.ckpt")
     save(LitPixelCNN(**DIGITS, **TINY), folder / "plain.ckpt")
-    code = LitPixelCNNAutoencoder(**DIGITS, latent_dim=2, **TINY)
+    dropped = LitPixelCNN(**DIGITS, **TINY, num_classes=3, label_dropout=0.1)
+    torch.nn.init.normal_(dropped.network.output.conv.weight)
+    save(dropped, folder / "dropped.ckpt")
+    code = LitPixelCNNAutoencoder(**DIGITS, latent_dim=2, **TINY, network={"name": "pixelcnn"})
     save(code, folder / "code.ckpt")
     save(LitConvAutoencoder(**DIGITS, latent_dim=2), folder / "squared.ckpt")
     return folder
 
 
 @pytest.fixture
+def drawn_folders(tmp_path: Path) -> Callable[[], list[Path]]:
+    """The folders that ``draw`` has written, in the order of its calls."""
+    return lambda: sorted(tmp_path.glob("drawn/*"))
+
+
+@pytest.fixture
 def draw(folder: Path, tmp_path: Path) -> Callable[..., Path]:
-    """Draws with the checkpoint of a name; returns the folder it was told to write to."""
+    """Draws with the checkpoint of a name; returns the folder, each time a new one."""
+    calls = count()
 
     def run(name: str, *overrides: str) -> Path:
-        output = tmp_path / "drawn"
+        output = tmp_path / "drawn" / f"{next(calls):03d}"
         given = [f"checkpoint={folder / name}.ckpt", f"output={output}", "device=cpu", *overrides]
         config = compose_config("sample", given)
         configuration.check(config, SampleOptions)
@@ -79,34 +92,44 @@ def draw(folder: Path, tmp_path: Path) -> Callable[..., Path]:
 @pytest.fixture
 def pictures(draw: Callable[..., Path], tmp_path: Path) -> Path:
     """A folder of pictures that a model drew, four of them."""
-    drawn = draw("plain", "num_images=4", "seed=9", "individual=true")
+    drawn = draw("plain", "task.num_images=4", "seed=9", "individual=true")
     return (drawn / "images").rename(tmp_path / "pictures")
 
 
 def refusal(draw: Callable[..., Path], *overrides: str) -> str:
-    with pytest.raises(ValueError, match=r".") as caught:
+    with pytest.raises(OptionError) as caught:
         draw(*overrides)
     message = str(caught.value)
     assert "\n" not in message
     return message
 
 
+def levels_of(output: Path) -> np.ndarray:
+    return np.load(output / "samples.npy")
+
+
+def tiles_of(output: Path, num_columns: int, width: int = 8) -> np.ndarray:
+    """The tiles of a picture of digits, as levels (rows, columns, 8, width)."""
+    with Image.open(output / "samples.png") as picture:
+        factor = picture.width // (num_columns * (width + 4))
+        grid = np.asarray(picture)[factor // 2 :: factor, factor // 2 :: factor, 0]
+    tiles = grid.reshape(-1, 12, num_columns, width + 4).swapaxes(1, 2)[..., 2:-2, 2:-2]
+    return (tiles * (16 / 255)).round().astype(np.uint8)
+
+
 def test_a_seed_decides_the_levels_and_nothing_else_does(draw):
-    first = np.load(draw("labelled", "num_images=5", "npy=true") / "samples.npy")
-    again = np.load(draw("labelled", "num_images=5", "npy=true", "batch_size=2") / "samples.npy")
-    other = np.load(draw("labelled", "num_images=5", "npy=true", "seed=1") / "samples.npy")
+    asked = ["labelled", "task.num_images=5", "npy=true"]
+    first, again = levels_of(draw(*asked)), levels_of(draw(*asked, "batch_size=2"))
     assert first.shape == (5, 1, 8, 8)
     assert first.dtype == np.uint8
     assert np.array_equal(first, again)
-    assert not np.array_equal(first, other)
+    assert not np.array_equal(first, levels_of(draw(*asked, "seed=1")))
 
 
 def test_labels_by_name_and_by_number_are_the_same_and_are_dealt_in_turn(draw, folder):
-    by_name = draw("labelled", "labels=[Sea turtle,bee]", "num_images=4", "npy=true")
-    by_name = np.load(by_name / "samples.npy")
-    by_number = np.load(
-        draw("labelled", "labels=[2,0]", "num_images=4", "npy=true") / "samples.npy"
-    )
+    asked = ["labelled", "task.num_images=4", "npy=true"]
+    by_name = levels_of(draw(*asked, "task.labels=[Sea turtle,bee]"))
+    by_number = levels_of(draw(*asked, "task.labels=[2,0]"))
     model = load_model(folder / "labelled.ckpt")
     seeded = torch.Generator().manual_seed(0)
     expected = model.sample(4, torch.tensor([2, 0, 2, 0]), generator=seeded)
@@ -132,36 +155,42 @@ def test_where_classes_are_called_by_numbers_a_number_is_the_name(folder):
 
 
 def test_the_picture_the_array_and_the_single_pictures_show_the_same(draw):
-    output = draw("labelled", "num_images=6", "individual=true", "npy=true", "labels=bee", "seed=3")
-    levels = np.load(output / "samples.npy")
-    read = read_pictures(output / "images", (1, 8, 8), 17)
-    assert np.array_equal(read.numpy(), levels)
-    with Image.open(output / "samples.png") as picture:
-        factor = picture.width // (3 * (8 + 4))
-        grid = np.asarray(picture)[factor // 2 :: factor, factor // 2 :: factor, 0]
-    assert grid.shape == (2 * 12, 3 * 12)
-    tile = grid[12 + 2 : 24 - 2, 24 + 2 : 36 - 2]  # the last of the second row
-    assert np.array_equal((tile * (16 / 255)).round(), levels[5, 0])
+    output = draw(
+        "labelled", "task.num_images=6", "task.labels=bee", "individual=true", "npy=true"
+    )  # fmt: skip
+    levels = levels_of(output)
+    assert np.array_equal(read_pictures(output / "images", (1, 8, 8), 17).numpy(), levels)
+    assert np.array_equal(tiles_of(output, 3).reshape(levels.shape), levels)
 
 
 def test_completions_keep_what_is_given_and_differ_in_the_rest(draw):
     output = draw(
-        "nameless", "given=top:3", "num_images=2", "num_completions=2", "npy=true", "labels=1",
+        "nameless", "task=complete", "task.given=top:3", "task.num_images=2", "npy=true",
+        "task.num_completions=2", "task.labels=1",
         "data=digits", "data.num_classes=3", "data.classes=[0,1,2]",
     )  # fmt: skip
-    levels = np.load(output / "samples.npy").reshape(2, 2, 1, 8, 8)
-    assert np.array_equal(levels[:, 0, :, :3], levels[:, 1, :, :3])
+    levels = levels_of(output).reshape(2, 2, 8, 8)
+    assert np.array_equal(levels[:, 0, :3], levels[:, 1, :3])
     assert not np.array_equal(levels[:, 0], levels[:, 1])
-    assert not np.array_equal(levels[0, 0, :, :3], levels[1, 0, :, :3])
-    with Image.open(output / "samples.png") as picture:
-        assert picture.width / picture.height == 4 / 2  # original | masked | two completions
+    assert not np.array_equal(levels[0, 0, :3], levels[1, 0, :3])
+    original, masked, *completions = tiles_of(output, 4).swapaxes(0, 1)
+    assert np.array_equal(np.stack(completions, 1), levels)
+    assert np.array_equal(masked[:, :3], original[:, :3])
+    assert np.array_equal(levels[:, 0, :3], original[:, :3])
+
+
+def digits(number: int) -> torch.Tensor:
+    """The first test images."""
+    config = compose_config("sample", ["checkpoint=x", "data=digits"])
+    data = cast(AbstractImageDataModule, configuration.build(config, "data"))
+    return data.first_examples("test", number)["image"]
 
 
 def interrupt_after(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C once so many batches are finished."""
     original, batches = AbstractLitModel.sample, count(1)
 
-    def interrupted(self, *arguments, on_batch, **options):
+    def interrupted(self, *arguments, on_batch=None, **options):
         def keep(batch: torch.Tensor) -> None:
             on_batch(batch)
             if next(batches) == number:
@@ -173,8 +202,8 @@ def interrupt_after(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_all_completions_are_one_request_with_the_images_of_several(draw, folder, pictures):
-    output = draw("plain", f"images={pictures}", "given=left:2", "npy=true")
-    levels = np.load(output / "samples.npy").reshape(4, 4, 1, 8, 8)
+    output = draw("plain", "task=complete", "task.given=left:2", f"images={pictures}", "npy=true")
+    levels = levels_of(output).reshape(4, 4, 1, 8, 8)
     model, originals = load_model(folder / "plain.ckpt"), read_pictures(pictures, (1, 8, 8), 17)
     seeded = torch.Generator().manual_seed(0)
     for completion in range(4):
@@ -184,46 +213,74 @@ def test_all_completions_are_one_request_with_the_images_of_several(draw, folder
         assert np.array_equal(levels[:, completion], expected.numpy())
 
 
-def test_ctrl_c_keeps_the_completions_that_are_finished_for_all_images(draw, monkeypatch, pictures):
-    asked = ["plain", f"images={pictures}", "given=left:2", "num_completions=4", "npy=true"]
-    whole = np.load(draw(*asked) / "samples.npy").reshape(4, 4, 1, 8, 8)
+def test_ctrl_c_keeps_the_batches_that_are_finished(draw, drawn_folders, monkeypatch):
+    asked = ["labelled", "task.num_images=6", "npy=true"]
+    expected = levels_of(draw(*asked))
+    interrupt_after(2, monkeypatch)
+    with pytest.raises(SystemExit, match="130"):
+        draw(*asked, "batch_size=2")
+    assert np.array_equal(levels_of(drawn_folders()[-1]), expected[:4])
+
+
+def test_ctrl_c_keeps_the_completions_that_are_finished_for_all_images(
+    draw, drawn_folders, monkeypatch, pictures
+):
+    asked = ["plain", "task=complete", "task.given=left:2", f"images={pictures}", "npy=true"]
+    whole = levels_of(draw(*asked)).reshape(4, 4, 1, 8, 8)
     interrupt_after(5, monkeypatch)
     with pytest.raises(SystemExit, match="130"):
         draw(*asked, "batch_size=2")
-    kept = np.load(pictures.parent / "drawn" / "samples.npy").reshape(4, 2, 1, 8, 8)
+    kept = levels_of(drawn_folders()[-1]).reshape(4, 2, 1, 8, 8)
     assert np.array_equal(kept, whole[:, :2])
 
 
-def test_without_guidance_the_condition_is_ignored(draw, folder):
-    model = LitPixelCNN(**DIGITS, **TINY, num_classes=3, label_dropout=0.1)
-    torch.nn.init.normal_(model.network.output.conv.weight)
-    save(model, folder / "dropped.ckpt")
+def test_where_nothing_is_finished_no_folder_is_left(draw, drawn_folders, monkeypatch):
+    def interrupted(self: AbstractLitModel, number: int, *arguments: object, **options: object):
+        if number:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(AbstractLitModel, "sample", interrupted)
+    with pytest.raises(SystemExit, match="130"):
+        draw("plain")
+    assert drawn_folders() == []
+
+
+def test_without_guidance_the_condition_is_ignored(draw):
     drawn = [
-        np.load(draw("dropped", f"labels={label}", "guidance=0", "npy=true") / "samples.npy")
+        levels_of(draw("dropped", f"task.labels={label}", "guidance=0", "npy=true"))
         for label in (0, 2)
     ]
     assert np.array_equal(*drawn)
 
 
 def test_pictures_of_a_folder_are_completed(draw, pictures):
-    output = draw("plain", f"images={pictures}", "given=right:5", "num_completions=1", "npy=true")
-    levels, originals = np.load(output / "samples.npy"), read_pictures(pictures, (1, 8, 8), 17)
+    output = draw(
+        "plain", "task=complete", "task.given=right:5", "task.num_completions=1",
+        f"images={pictures}", "npy=true",
+    )  # fmt: skip
+    levels, originals = levels_of(output), read_pictures(pictures, (1, 8, 8), 17)
     assert np.array_equal(levels[..., 3:], originals[..., 3:].numpy())
 
 
-def test_codes_are_of_the_data_s_images(draw, folder):
-    levels = np.load(draw("code", "num_images=2", "npy=true", "data=digits") / "samples.npy")
-    data = configuration.build(compose_config("sample", ["checkpoint=x", "data=digits"]), "data")
-    images = next(iter(data.test_dataloader()))["image"][:2]
+def test_a_draw_from_the_code_of_an_image_stands_beside_the_image(draw, folder):
+    output = draw("code", "task.num_images=3", "npy=true", "data=digits")
     model = load_model(folder / "code.ckpt")
     assert isinstance(model, LitPixelCNNAutoencoder)
+    images = digits(3)
     expected = model.decode(model.encode(images), generator=torch.Generator().manual_seed(0))
-    assert np.array_equal(levels, expected.numpy())
+    assert np.array_equal(levels_of(output), expected.numpy())
+    pairs = tiles_of(output, 2, width=16).reshape(4, 8, 16)[:3]
+    assert np.array_equal(pairs[..., :8], images[:, 0])
+    assert np.array_equal(pairs[..., 8:], expected[:, 0])
 
 
 def test_interpolation_begins_and_ends_with_its_classes_and_keeps_the_noise(draw, folder):
-    output = draw("labelled", "interpolate=[bee,cactus]", "steps=3", "num_images=2", "npy=true")
-    levels = np.load(output / "samples.npy").reshape(2, 3, 1, 8, 8)
+    output = draw(
+        "labelled", "task=interpolate", "task.ends=[bee,cactus]", "task.steps=3",
+        "task.num_images=2", "npy=true",
+    )  # fmt: skip
+    levels = levels_of(output).reshape(2, 3, 1, 8, 8)
+    assert np.array_equal(tiles_of(output, 3), levels[:, :, 0])
     model = load_model(folder / "labelled.ckpt")
     for step, label in [(0, 0), (2, 1)]:
         seeded = torch.Generator().manual_seed(0)
@@ -231,14 +288,34 @@ def test_interpolation_begins_and_ends_with_its_classes_and_keeps_the_noise(draw
         assert np.array_equal(levels[:, step], expected.numpy())
 
 
-def test_interpolation_between_the_codes_of_two_images(draw):
-    output = draw("code", "interpolate=[0,4]", "steps=2", "num_images=1", "data=digits", "npy=true")
-    assert np.load(output / "samples.npy").shape == (2, 1, 8, 8)
+def test_interpolation_between_the_codes_of_two_images_stands_between_the_images(draw, folder):
+    output = draw(
+        "code", "task=interpolate", "task.ends=[0,4]", "task.steps=2", "task.num_images=2",
+        "data=digits", "npy=true",
+    )  # fmt: skip
+    levels, images = levels_of(output).reshape(2, 2, 8, 8), digits(5)[[0, 4], 0].numpy()
+    first, *steps, second = tiles_of(output, 4).swapaxes(0, 1)
+    assert np.array_equal(np.stack(steps, 1), levels)
+    assert np.array_equal(np.stack([first, second], 1), np.stack([images, images]))
+
+
+def test_embeddings_of_the_data_are_dealt_in_turn_and_mixed_where_they_are_vectors():
+    model = LitPixelCNN(**DIGITS, **TINY, embedding_dim=2)
+    found = {"image": torch.zeros(2, 1, 8, 8), "embedding": torch.tensor([[1.0, 2.0], [3.0, 4.0]])}
+    rounds = Plain(num_images=3).rounds(model, lambda _: found)
+    assert rounds.before == []
+    [cond] = rounds.conds
+    assert torch.equal(cond, found["embedding"][[0, 1, 0]])
+    rounds = Interpolate([1, 0], num_images=1, steps=3).rounds(model, lambda _: found)
+    assert torch.equal(torch.cat([*rounds.conds]), torch.tensor([[3.0, 4], [2, 3], [1, 2]]))
+    found["embedding"] = found["embedding"][..., None, None].expand(-1, -1, 8, 8)
+    with pytest.raises(OptionError, match=r"^task\.ends="):
+        Interpolate([1, 0]).rounds(model, lambda _: found)
 
 
 @pytest.mark.parametrize("kind", ["gif", "webp"])
 def test_an_animation_ends_with_the_picture(draw, kind):
-    output = draw("plain", "num_images=2", f"animation={kind}", "pixels_per_frame=16")
+    output = draw("plain", "task.num_images=2", f"animation={kind}", "pixels_per_frame=16")
     with (
         Image.open(output / f"samples.{kind}") as frames,
         Image.open(output / "samples.png") as end,
@@ -253,9 +330,7 @@ def test_pixels_appear_in_raster_order_and_given_ones_are_there_first():
     tiles = torch.full((2, 1, 2, 3), 3, dtype=torch.uint8)
     given = torch.zeros(2, 3, dtype=torch.bool)
     given[1, 2] = True
-    frames = appearing(
-        tiles, torch.tensor([False, True]), given, 4, num_columns=2, pixels_per_frame=2
-    )
+    frames = appearing(Sheet(tiles, torch.tensor([False, True]), 2, 4, given), 2)
     visible = [(frame[..., 0] == 255)[2:4].tolist() for frame in frames]
     for number, (top, bottom) in zip((0, 2, 4, 6), visible, strict=True):
         shown = [*top[9:12], *bottom[9:12]]
@@ -285,64 +360,86 @@ def test_files_say_which_pixels_are_given(tmp_path: Path):
     Image.fromarray(mask.astype(np.uint8) * 255).save(tmp_path / "mask.png")
     for name in ("mask.npy", "mask.png"):
         assert np.array_equal(read_given(str(tmp_path / name), (5, 7)).numpy(), mask)
-    with pytest.raises(ValueError, match=r"shape \(5, 7\), the images are 7x5"):
+    with pytest.raises(ValueError, match=r"^task\.given=.*5x7"):
         read_given(str(tmp_path / "mask.npy"), (7, 5))
 
 
-def test_ctrl_c_keeps_the_batches_that_are_finished(draw, monkeypatch, tmp_path):
-    expected = np.load(draw("labelled", "num_images=6", "npy=true") / "samples.npy")
-    interrupt_after(2, monkeypatch)
-    with pytest.raises(SystemExit, match="130"):
-        draw("labelled", "num_images=6", "npy=true", "batch_size=2")
-    kept = np.load(tmp_path / "drawn" / "samples.npy")
-    assert np.array_equal(kept, expected[:4])
+COMPLETE = ["task=complete", "task.given=top:2"]
+INTERPOLATE = ["task=interpolate", "task.ends=[0,1]"]
 
 
 @pytest.mark.parametrize(
-    ("overrides", "reason"),
+    ("option", "overrides"),
     [
-        (["labelled", "labels=[bea]"], "labels: 'bea' is no class of this model; did you"),
-        (["labelled", "labels=[3]"], "labels: 3 is no class number; allowed are 0 … 2"),
-        (["nameless", "labels=[bee]"], "labels: 'bee' is a name, but this model has numbers"),
-        (["plain", "labels=[1]"], r"labels=\[1\]: this model was trained without labels"),
-        (["plain", "temperature=0"], "temperature=0: above 0"),
-        (["plain", "temperature=warm"], "temperature=warm: must be a number"),
-        (["plain", "num_images=0"], "num_images=0: at least 1"),
-        (["plain", "steps=1"], "steps=1: at least 2"),
-        (["plain", "guidance=2"], "guidance=2"),
-        (["plain", "guidance=-1"], "guidance=-1: at least 0"),
-        (["plain", "given=top"], "given=top: allowed are top:N, bottom:N"),
-        (["plain", "given=middle:3"], "given=middle:3: allowed are top:N"),
-        (["plain", "given=top:8"], "given=top:8: keeps every pixel, nothing is left to draw"),
-        (["plain", "given=left:9"], "given=left:9: reaches beyond images of 8x8"),
-        (["plain", "given=nowhere.npy"], "given=nowhere.npy: not a readable mask"),
-        (["plain", "given=top:2", "images=nowhere"], "images=nowhere: no folder with pictures"),
-        (["plain", "given=top:2"], "data: must be given, as checkpoint="),
-        (["plain", "given=top:2", "data=mnist"], "data.num_levels=256: the model was trained"),
-        (["plain", "interpolate=[0,1]"], "this model is unconditional"),
-        (["labelled", "interpolate=[bea,0]"], "interpolate: 'bea' is no class of this model"),
-        (["labelled", "interpolate=[0]"], "two classes, or the numbers of two images"),
-        (["code", "interpolate=[0,999]", "data=digits"], "there are only 180 images"),
-        (["labelled", "given=top:2", "interpolate=[0,1]"], "not together with given"),
-        (["squared"], "holds LitConvAutoencoder; allowed are LitPixelCNN,"),
-        (["missing"], "missing.ckpt: there is no such file"),
-        (["plain", "animation=mp4"], "animation=mp4: must be gif or webp or null"),
-        (["plain", "output=/dev/null/x"], "output=/dev/null/x: cannot be written"),
-        (["plain", "num_completions=4"], "num_completions=4: only read together with given"),
-        (["plain", "steps=8"], "steps=8: only read together with interpolate"),
-        (["plain", "pixels_per_frame=1"], "pixels_per_frame=1: only read together with animation"),
-        (["plain", "images=nowhere"], "images=nowhere: not read, as what is drawn needs no"),
-        (["labelled", "interpolate=[0,1]", "split=test"], "split=test: not read, as what is"),
-        (["labelled", "data=digits"], "data: not read, as what is drawn needs no"),
-        (["code", "images=x", "split=val"], "split=val: not together with images=x, which"),
-        (["code", "images=x", "data=digits"], "data: not together with images=x, which is read"),
-        (["code", "images=a/images", "output=a"], "output=a: images=a/images lies there"),
-        (["code", "data=digits", "split=all"], "split=all: must be train or val or test or null"),
+        ("task.labels", ["labelled", "task.labels=[bea]"]),
+        ("task.labels", ["labelled", "task.labels=[3]"]),
+        ("task.labels", ["labelled", "task.labels=[]"]),
+        ("task.labels", ["nameless", "task.labels=[bee]"]),
+        ("task.labels", ["plain", "task.labels=[1]"]),
+        ("task.labels", ["labelled", "task=complete", "task.given=top:2", "task.labels=[bea]"]),
+        ("task.labels", ["labelled", *INTERPOLATE, "task.labels=[0]"]),
+        ("task.num_images", ["plain", "task.num_images=0"]),
+        ("task.num_completions", ["plain", *COMPLETE, "task.num_completions=0"]),
+        ("task.num_completions", ["plain", "task.num_completions=4"]),
+        ("task.steps", ["labelled", *INTERPOLATE, "task.steps=1"]),
+        ("task.steps", ["plain", "task.steps=8"]),
+        ("task.given", ["plain", "task=complete"]),
+        ("task.given", ["plain", "task.given=top:2"]),
+        ("task.given", ["plain", "task=complete", "task.given=top"]),
+        ("task.given", ["plain", "task=complete", "task.given=middle:3"]),
+        ("task.given", ["plain", "task=complete", "task.given=top:8"]),
+        ("task.given", ["plain", "task=complete", "task.given=left:9"]),
+        ("task.given", ["plain", "task=complete", "task.given=nowhere.npy"]),
+        ("task.given", ["plain", "task=complete", "task.given=nowhere.png"]),
+        ("task.ends", ["plain", *INTERPOLATE]),
+        ("task.ends", ["labelled", "task=interpolate"]),
+        ("task.ends", ["labelled", "task=interpolate", "task.ends=[bea,0]"]),
+        ("task.ends", ["labelled", "task=interpolate", "task.ends=[0]"]),
+        ("task.ends", ["code", "task=interpolate", "task.ends=[0,999]", "data=digits"]),
+        ("task.ends", ["code", "task=interpolate", "task.ends=[bee,0]", "data=digits"]),
+        ("task", ["plain", "task=draw"]),
+        ("temperature", ["plain", "temperature=0"]),
+        ("temperature", ["plain", "temperature=warm"]),
+        ("guidance", ["plain", "guidance=2"]),
+        ("guidance", ["labelled", "guidance=2"]),
+        ("guidance", ["dropped", "guidance=-1"]),
+        ("seed", ["plain", "seed=-1"]),
+        ("batch_size", ["plain", "batch_size=0"]),
+        ("animation", ["plain", "animation=mp4"]),
+        ("pixels_per_frame", ["plain", "animation=gif", "pixels_per_frame=0"]),
+        ("pixels_per_frame", ["plain", "pixels_per_frame=1"]),
+        ("checkpoint", ["squared"]),
+        ("checkpoint", ["missing"]),
+        ("output", ["plain", "output=/dev/null/x"]),
+        ("images", ["plain", *COMPLETE, "images=nowhere"]),
+        ("images", ["plain", "images=nowhere"]),
+        ("split", ["labelled", *INTERPOLATE, "split=test"]),
+        ("split", ["code", "images=x", "split=val"]),
+        ("split", ["code", "data=digits", "split=all"]),
+        ("data", ["plain", *COMPLETE]),
+        ("data", ["labelled", "data=digits"]),
+        ("data", ["code", "images=x", "data=digits"]),
+        ("data.num_levels", ["plain", *COMPLETE, "data=mnist"]),
     ],
-)  # fmt: skip
-def test_what_cannot_be_done_is_refused_in_one_line(draw, overrides: list[str], reason: str):
-    message = refusal(draw, *overrides)
-    assert re.search(reason, message), message
+)
+def test_what_cannot_be_done_is_refused_in_one_line_that_names_the_option(
+    draw, option: str, overrides: list[str]
+):
+    assert re.match(rf"{re.escape(option)}[=:]", refusal(draw, *overrides))
+
+
+def test_labels_of_pictures_that_have_none_must_be_given(draw, pictures):
+    asked = [*COMPLETE, f"images={pictures}", "task.num_completions=1"]
+    assert refusal(draw, "labelled", *asked).startswith("task.labels:")
+    draw("dropped", *asked)  # knows images without a label
+    assert refusal(draw, "dropped", *asked, "guidance=2").startswith("guidance=2")
+
+
+@pytest.mark.parametrize(
+    "option", ["given=top:2", "interpolate=[0,1]", "num_images=4", "labels=[1]", "steps=3"]
+)
+def test_an_option_that_belongs_to_a_task_now_is_refused_in_one_line(draw, option: str):
+    assert option in refusal(draw, "labelled", option)
 
 
 @pytest.mark.parametrize("num_levels", [*range(2, 28), 32, 64, 128, 256])
@@ -369,56 +466,68 @@ def test_pictures_are_read_as_training_reads_them_and_as_they_were_written(
 
 
 def test_pictures_of_more_than_a_byte_are_refused(draw, tmp_path):
-    (tmp_path / "deep").mkdir()
-    deep = np.arange(64, dtype=np.uint16).reshape(8, 8) * 1000
-    Image.fromarray(deep).save(tmp_path / "deep" / "1.png")
-    asked = ["plain", "given=top:2", f"images={tmp_path / 'deep'}"]
-    assert re.search(r"1\.png has pixels of mode I;16, not bytes", refusal(draw, *asked))
-    asked = ["plain", f"given={tmp_path / 'deep' / '1.png'}", "data=digits"]
-    assert "1.png has pixels of mode I;16, not bytes)" in refusal(draw, *asked)
+    file = tmp_path / "deep" / "1.png"
+    file.parent.mkdir()
+    Image.fromarray(np.arange(64, dtype=np.uint16).reshape(8, 8) * 1000).save(file)
+    message = refusal(draw, "plain", *COMPLETE, f"images={file.parent}")
+    assert message.startswith(f"images: {file}")
+    message = refusal(draw, "plain", "task=complete", f"task.given={file}", "data=digits")
+    assert message.startswith(f"task.given: {file}")
 
 
 def test_a_folder_that_takes_no_files_is_refused_before_anything_is_drawn(draw, monkeypatch):
-    monkeypatch.setattr(AbstractLitModel, "sample", None)  # drawing would fail
-    assert refusal(draw, "plain", "output=/proc/self").startswith(
-        "output=/proc/self: cannot be written ("
-    )
+    monkeypatch.setattr("pixelcnn_lit.commands.sample.draw", None)  # drawing would fail
+    assert refusal(draw, "plain", "output=/proc/self").startswith("output=/proc/self: ")
 
 
-def test_levels_and_pictures_are_kept_when_the_disk_is_full_later(draw, monkeypatch, tmp_path):
+def test_a_folder_that_holds_something_is_refused_and_left_alone(draw, tmp_path):
+    mine = tmp_path / "mine" / "notes.txt"
+    mine.parent.mkdir()
+    mine.write_text("mine")
+    assert refusal(draw, "plain", f"output={mine.parent}").startswith(f"output={mine.parent}: ")
+    assert list(mine.parent.iterdir()) == [mine]
+    assert draw("plain", f"output={tmp_path / 'new' / 'folder'}")
+
+
+@pytest.mark.parametrize("checkpoint", ["run", "run/checkpoints/best.ckpt", "loose/plain.ckpt"])
+def test_every_call_draws_into_a_new_folder_of_the_run_or_beside_the_checkpoint(
+    folder, tmp_path, capsys, checkpoint: str
+):
+    for name in ("run/checkpoints/best.ckpt", "loose/plain.ckpt"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        shutil.copy(folder / "plain.ckpt", tmp_path / name)
+    (tmp_path / "run" / "config.yaml").touch()
+    asked = [f"checkpoint={tmp_path / checkpoint}", "task.num_images=1", "device=cpu"]
+    for _ in range(2):
+        sample(compose_config("sample", asked))
+    drawn = sorted((tmp_path / checkpoint.split("/")[0] / "samples").glob("*/samples.png"))
+    assert len(drawn) == 2
+    assert [line for line in capsys.readouterr().out.splitlines() if "/" in line] == [
+        *map(str, drawn)
+    ]
+
+
+def test_levels_and_pictures_are_kept_when_the_disk_is_full_later(draw, drawn_folders, monkeypatch):
     def full(*arguments: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("pixelcnn_lit.commands.sample.write_animation", full)
-    asked = ["num_images=2", "npy=true", "individual=true", "animation=gif"]
-    assert refusal(draw, "plain", *asked) == (
-        f"output={tmp_path / 'drawn'}: cannot be written (No space left on device)"
-    )
-    levels = np.load(tmp_path / "drawn" / "samples.npy")
-    single = read_pictures(tmp_path / "drawn" / "images", (1, 8, 8), 17)
-    assert np.array_equal(single.numpy(), levels)
+    monkeypatch.setattr("pixelcnn_lit.drawing.sheet.write_animation", full)
+    asked = ["task.num_images=2", "npy=true", "individual=true", "animation=gif"]
+    message = refusal(draw, "plain", *asked)
+    [output] = drawn_folders()
+    assert message.startswith(f"output={output}: ")
+    single = read_pictures(output / "images", (1, 8, 8), 17)
+    assert np.array_equal(single.numpy(), levels_of(output))
 
 
-def test_a_folder_drawn_into_again_holds_nothing_of_the_earlier_time_but_what_is_not_its_own(draw):
-    all_kinds = ["npy=true", "individual=true", "animation=gif"]
-    output = draw("plain", "num_images=3", *all_kinds)
-    own = ["mine.png", "samples.webp", "images/1.png", "images/00001.txt", "images/00007.png"]
-    for name in own:
-        (output / name).touch()
-    draw("plain", "num_images=2", "individual=true")
-    found = {str(file.relative_to(output)) for file in output.rglob("[!.]*.*")}
-    assert found == {"samples.png", "images/00000.png", "images/00001.png", *own}
+def test_a_fault_of_the_network_is_no_mistake_of_the_user(draw, monkeypatch):
+    def faulty(self: PixelCNN, *arguments: object, **options: object) -> None:
+        raise ValueError("planted")
 
-
-@pytest.mark.parametrize("name", ["images/00001.png", "samples.npy"])
-def test_files_that_were_not_drawn_are_neither_removed_nor_written_over(draw, tmp_path, name: str):
-    mine = tmp_path / "drawn" / name
-    mine.parent.mkdir(parents=True)
-    mine.write_text("mine")
-    asked = ["num_images=2", "individual=true", "npy=true"]
-    assert f"{name} is there and not in .drawn" in refusal(draw, "plain", *asked)
-    draw("plain", "num_images=2")
-    assert mine.read_text() == "mine"
+    monkeypatch.setattr(PixelCNN, "horizontal", faulty)
+    with pytest.raises(ValueError, match="planted") as caught:
+        draw("plain")
+    assert not isinstance(caught.value, OptionError)
 
 
 def test_a_damaged_checkpoint_is_refused_in_one_line(draw, folder: Path):
@@ -443,14 +552,11 @@ def test_every_model_is_found_again_by_its_checkpoint(folder: Path, tmp_path: Pa
     assert load_model(folder / "labelled.ckpt").class_names == ["bee", "cactus", "sea turtle"]
 
 
-def test_a_mistake_on_the_command_line_is_one_line_and_status_2(folder: Path):
-    command = [
-        sys.executable,
-        "-m",
-        "pixelcnn_lit",
-        "sample",
-        f"checkpoint={folder / 'plain.ckpt'}",
-    ]
-    ended = subprocess.run([*command, "temperature=-1"], capture_output=True, text=True)
-    assert (ended.returncode, ended.stdout) == (2, "")
-    assert ended.stderr == "error: temperature=-1: above 0, and finite\n"
+def test_a_mistake_on_the_command_line_is_one_line_and_status_2(folder, monkeypatch, capsys):
+    asked = ["sample", f"checkpoint={folder / 'plain.ckpt'}", "temperature=-1"]
+    monkeypatch.setattr("sys.argv", ["pixelcnn-lit", *asked])
+    with pytest.raises(SystemExit, match="2"):
+        main()
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert re.fullmatch("error: temperature=-1: .*\n", printed.err)

@@ -13,9 +13,7 @@ from typing import Literal
 
 import torch
 from omegaconf import DictConfig
-from rich import get_console
 from rich.markup import escape
-from rich.progress import track
 from rich.table import Table
 from torch import Tensor
 
@@ -23,21 +21,32 @@ from pixelcnn_lit import configuration
 from pixelcnn_lit.configuration.run_data import build_data
 from pixelcnn_lit.data.abstract import AbstractImageDataModule
 from pixelcnn_lit.data.tables.source import Split
-from pixelcnn_lit.messages import OptionError, duration
+from pixelcnn_lit.messages import check_at_least, duration, print_table
 from pixelcnn_lit.metrics import BitsPerDim, NatsPerDim
 from pixelcnn_lit.models import AbstractLitModel, load_model
 from pixelcnn_lit.models.loading import torch_device
-from pixelcnn_lit.training.summary import print_summary
+from pixelcnn_lit.progress import progress
 
 
 @dataclass(frozen=True)
 class EvaluateOptions:
-    """The options of conf/evaluate.yaml, which explains them."""
+    """What conf/evaluate.yaml has beside the data.
+
+    Args:
+        checkpoint: a checkpoint, or a run folder: its best one, or the last if nothing was
+            validated.
+        split: of the data.
+        max_images: only the first so many; None for all.
+        device: where to compute.
+    """
 
     checkpoint: str
     split: Split
     max_images: int | None
     device: Literal["cpu", "gpu"]
+
+    def __post_init__(self) -> None:
+        check_at_least("max_images", self.max_images, 1)
 
 
 def evaluate(config: DictConfig) -> None:
@@ -47,14 +56,12 @@ def evaluate(config: DictConfig) -> None:
         OptionError: naming the option that cannot be met.
     """
     options = configuration.read_options(EvaluateOptions, config)
-    if options.max_images is not None and options.max_images < 1:
-        raise OptionError(f"max_images={options.max_images}: at least 1, or null for all")
     model = load_model(options.checkpoint).to(torch_device(options.device))
     data = build_data(config, model)
     start = time.perf_counter()
     log_prob = torch.cat(list(log_probs(model, data, options.split, options.max_images)))
     seconds = time.perf_counter() - start
-    print_summary(summary_table(log_prob, model.num_dims, options, seconds))
+    print_table(summary_table(log_prob, model.num_dims, options, seconds))
 
 
 @torch.no_grad()
@@ -66,18 +73,19 @@ def log_probs(
     Raises:
         OptionError: if the split is empty.
     """
-    loader = data.whole_split(split)
-    hidden = not get_console().is_terminal
+    loader = data.evaluation_loader(split)
+    key = model.condition.batch_key
     remaining = max_images
-    for batch in track(loader, "Measuring", transient=True, disable=hidden):
-        images = batch["image"][:remaining].to(model.device)
-        key = model.condition.batch_key
-        cond = None if key is None else batch[key][:remaining].to(model.device)
-        yield model.log_prob(images, cond).cpu()
-        if remaining is not None:
-            remaining -= len(images)
-            if remaining == 0:
-                return
+    with progress("Measuring", len(loader), "batches") as advance:
+        for batch in loader:
+            images = batch["image"][:remaining].to(model.device)
+            cond = None if key is None else batch[key][:remaining].to(model.device)
+            yield model.log_prob(images, cond).cpu()
+            advance(1)
+            if remaining is not None:
+                remaining -= len(images)
+                if remaining == 0:
+                    return
 
 
 def summary_table(
@@ -97,9 +105,10 @@ def summary_table(
     per_image = -log_prob.double()
     error = per_image.std().item() / math.sqrt(len(per_image)) if len(per_image) > 1 else math.nan
     error_bits = error / (num_dims * math.log(2))
-    table = Table(show_header=False, title=f"[bold]{escape(options.checkpoint)}[/bold]")
+    table = Table(show_header=False)
     table.add_column(style="bold")
     table.add_column(overflow="fold")
+    table.add_row("checkpoint", escape(options.checkpoint))
     table.add_row(f"{options.split} bits/dim", f"{bits.compute():.4f} ± {error_bits:.4f}")
     table.add_row("nats/dim", f"{nats.compute():.4f}")
     table.add_row("nats/image", f"{per_image.mean():.2f} ± {error:.2f}")

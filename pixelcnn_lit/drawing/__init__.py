@@ -1,1 +1,1 @@
-"""What is drawn and written: plans, masks of given pixels, picture files, the output folder."""
+"""What is drawn and written: plans, rounds, sheets, masks of given pixels, picture files."""

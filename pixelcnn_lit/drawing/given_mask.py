@@ -1,4 +1,4 @@
-"""Which pixels of an image are given when the others are to be drawn, from a few words."""
+"""Mask of the given pixels of a completion, from a few words or a file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ALLOWED = "top:N, bottom:N, left:N, right:N, box:TOP:LEFT:HEIGHT:WIDTH, or a fil
 
 
 def read_given(words: str, image_size: tuple[int, int]) -> Tensor:
-    """The mask that the option ``given`` describes.
+    """The mask that the option ``task.given`` describes.
 
     Args:
         words: see ``ALLOWED``. In a picture file the bright pixels are given, in an array file
@@ -33,7 +33,7 @@ def read_given(words: str, image_size: tuple[int, int]) -> Tensor:
     side, *numbers = words.split(":")
     sizes = [int(number) for number in numbers if number.isdecimal()]
     if len(sizes) != len(numbers) or len(sizes) != {"box": 4}.get(side, 1):
-        raise OptionError(f"given={words}: allowed are {ALLOWED}")
+        raise OptionError(f"task.given={words}: allowed are {ALLOWED}")
     return _of_region(words, side, sizes, image_size)
 
 
@@ -52,26 +52,24 @@ def _of_region(words: str, side: str, sizes: list[int], image_size: tuple[int, i
         case "box":
             box = tuple(sizes)
         case _:
-            raise OptionError(f"given={words}: allowed are {ALLOWED}")
+            raise OptionError(f"task.given={words}: allowed are {ALLOWED}")
     top, left, num_rows, num_columns = box
     if min(top, left) < 0 or top + num_rows > height or left + num_columns > width:
-        raise OptionError(f"given={words}: reaches beyond images of {height}x{width}")
+        raise OptionError(f"task.given={words}: reaches beyond images of {height}x{width}")
     given = torch.zeros(height, width, dtype=torch.bool)
     given[top : top + num_rows, left : left + num_columns] = True
     return given
 
 
 def _of_file(file: Path, image_size: tuple[int, int]) -> Tensor:
-    try:
-        if file.suffix == ".npy":
+    if file.suffix == ".png":
+        mask = read_picture("task.given", file, "L") > 127
+    else:
+        try:
             mask = np.load(file, allow_pickle=False) != 0
-        else:
-            mask = read_picture(file, "L") > 127
-    except (OSError, ValueError) as error:
-        raise OptionError(f"given={file}: not a readable mask ({error})") from error
+        except (OSError, ValueError) as error:
+            raise OptionError(f"task.given={file}: not a readable mask ({error})") from error
     if mask.shape != image_size:
-        height, width = image_size
-        raise OptionError(
-            f"given={file}: a mask of shape {tuple(mask.shape)}, the images are {height}x{width}"
-        )
+        found, wanted = ("x".join(map(str, shape)) for shape in (mask.shape, image_size))
+        raise OptionError(f"task.given={file}: a mask of {found}, the images are {wanted}")
     return torch.from_numpy(mask)

@@ -29,12 +29,12 @@ from pixelcnn_lit.data.abstract import AbstractImageDataModule
 from pixelcnn_lit.loggers.metrics_file import MetricsFile
 from pixelcnn_lit.loggers.wandb_tracker import WandbTracker
 from pixelcnn_lit.matching import check_suits
-from pixelcnn_lit.messages import OptionError, one_line, say
+from pixelcnn_lit.messages import OptionError, one_line, print_table, say
 from pixelcnn_lit.models import AbstractLitModel
 from pixelcnn_lit.training.folder import checkpoint_to_resume, is_within, open_run_dir
 from pixelcnn_lit.training.options import RunOptions
 from pixelcnn_lit.training.slurm import requeue_at_warning, requeue_slurm_job
-from pixelcnn_lit.training.summary import print_summary, summary_table
+from pixelcnn_lit.training.summary import summary_table
 
 
 @dataclass(frozen=True)
@@ -316,4 +316,4 @@ def _summarise(
         images_per_second=parts.throughput.images_per_second if parts.throughput else None,
         has_likelihood=isinstance(parts.model, AbstractLitModel),
     )
-    print_summary(table)
+    print_table(table)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -72,14 +71,6 @@ def summary_table(
         )
     table.add_row("train on", f"make train … ARGS='run_dir={run} resume=auto trainer.max_epochs=N'")
     return table
-
-
-def print_summary(table: Table) -> None:
-    """Prints ``table``, wide enough for whole paths when the output is piped."""
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=160)
-    console.print(table)
 
 
 def _newest(folder: Path) -> str | None:

@@ -110,4 +110,4 @@ def summary_table(
 
 def main() -> None:
     """The command line."""
-    configuration.run(evaluate, "evaluate", EvaluateOptions)
+    configuration.run(evaluate, "evaluate", EvaluateOptions, __doc__)

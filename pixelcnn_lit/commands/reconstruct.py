@@ -113,4 +113,4 @@ def three_columns(
 
 def main() -> None:
     """The command line."""
-    configuration.run(reconstruct, "reconstruct", ReconstructOptions)
+    configuration.run(reconstruct, "reconstruct", ReconstructOptions, __doc__)

@@ -295,4 +295,4 @@ def _progress(total: int) -> Iterator[Callable[[int], None]]:
 
 def main() -> None:
     """The command line."""
-    configuration.run(sample, "sample", SampleOptions)
+    configuration.run(sample, "sample", SampleOptions, __doc__)

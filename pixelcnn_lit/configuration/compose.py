@@ -64,7 +64,7 @@ class _Composer:
                 config = compose(
                     self._config_name, overrides=[*overrides, *search], return_hydra_config=True
                 )
-        except (HydraException, OmegaConfBaseException) as error:
+        except (HydraException, OmegaConfBaseException, ValueError) as error:  # Hydra raises all
             raise OptionError(self._explain(error, overrides)) from error
         HydraConfig.instance().set_config(config)
         OmegaConf.set_struct(config, False)

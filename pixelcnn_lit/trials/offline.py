@@ -118,7 +118,7 @@ def load_engine() -> ModuleType:
     if found is None or found.origin is None:  # without a file it is only a folder of that name
         lines = (SWEEPS_DIR / "requirements.txt").read_text().splitlines()
         needed = " ".join(line for line in lines if line and not line.startswith("#"))
-        raise OptionError(f"--offline: needs W&B's sweep engine, pip install --no-deps {needed}")
+        raise OptionError(f"--offline: needs W&B's sweep engine; pip install --no-deps {needed}")
     with warnings.catch_warnings():  # it names its settings as pydantic 1 did
         warnings.simplefilter("ignore")
         return importlib.import_module("sweeps")

@@ -21,12 +21,22 @@ def descriptions() -> dict[str, str]:
     return described
 
 
+def _run(name: str) -> None:
+    from pixelcnn_lit import configuration  # the list of commands does without
+
+    door = f"pixelcnn_lit.commands.{name}"
+    if (configuration.CONF_DIR / f"{name}.yaml").exists():
+        configuration.run(name, lambda: importlib.import_module(door).COMMAND)
+    else:
+        importlib.import_module(door).main()
+
+
 def main() -> None:
     """Runs a command; without one, lists them."""
     name = sys.argv[1] if len(sys.argv) > 1 else None
     described = descriptions()
     if name in described:
-        importlib.import_module(f"pixelcnn_lit.commands.{name}").main()
+        _run(name)
     elif name in (None, "-h", "--help"):
         width = max(map(len, described))
         print("usage: pixelcnn-lit COMMAND key=value …\n")

@@ -35,7 +35,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Run:
             return task(config)
 
         monkeypatch.setattr(sys, "argv", ["pixelcnn-lit", "train", *words])
-        configuration.run(noted, "train", RunOptions, None)
+        configuration.run("train", lambda: configuration.Command(noted, RunOptions, None))
         return seen
 
     return run

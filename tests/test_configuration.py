@@ -242,7 +242,7 @@ def test_ctrl_c_that_lightning_ends_with_status_1_ends_all_jobs(
     words = [*multirun, *CPU, "logger=none", seeds, sweep_dir]
     monkeypatch.setattr(sys, "argv", ["pixelcnn-lit", "train", *words])
     with pytest.raises(SystemExit) as ended:
-        configuration.run(task, "train", RunOptions, None)
+        configuration.run("train", lambda: configuration.Command(task, RunOptions, None))
     assert ended.value.code == 130
     assert seen == [0]
 

@@ -108,6 +108,4 @@ def summary_table(
     return table
 
 
-def main() -> None:
-    """The command line."""
-    configuration.run(evaluate, "evaluate", EvaluateOptions, __doc__)
+COMMAND = configuration.Command(evaluate, EvaluateOptions, __doc__)

@@ -13,7 +13,11 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from pixelcnn_lit import configuration
+from pixelcnn_lit.drawing.output_folder import make_folder, writing_to
+from pixelcnn_lit.drawing.receptive_field import describe, receptive_field
+from pixelcnn_lit.drawing.receptive_field_picture import picture
 from pixelcnn_lit.messages import OptionError
+from pixelcnn_lit.models import AbstractLitModel
 
 
 @dataclass(frozen=True)
@@ -44,12 +48,6 @@ def draw(config: DictConfig) -> None:
     path = Path(options.output)
     if path.suffix not in (".png", ".svg", ".pdf"):
         raise OptionError(f"output={path}: a file that ends in .png, .svg or .pdf")
-    # what takes seconds to import
-    from pixelcnn_lit.drawing.output_folder import make_folder, writing_to
-    from pixelcnn_lit.drawing.receptive_field import describe, receptive_field
-    from pixelcnn_lit.drawing.receptive_field_picture import picture
-    from pixelcnn_lit.models import AbstractLitModel
-
     make_folder(path.parent, path)
     model = configuration.build(config, "model")
     if not isinstance(model, AbstractLitModel):
@@ -64,6 +62,4 @@ def draw(config: DictConfig) -> None:
     print(options.output)
 
 
-def main() -> None:
-    """The command line."""
-    configuration.run(draw, "receptive_field", ReceptiveFieldOptions, __doc__)
+COMMAND = configuration.Command(draw, ReceptiveFieldOptions, __doc__)

@@ -111,6 +111,4 @@ def three_columns(
     return image_grid(tiles, num_levels, num_columns=2 + num_draws)
 
 
-def main() -> None:
-    """The command line."""
-    configuration.run(reconstruct, "reconstruct", ReconstructOptions, __doc__)
+COMMAND = configuration.Command(reconstruct, ReconstructOptions, __doc__)

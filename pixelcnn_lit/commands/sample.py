@@ -293,6 +293,4 @@ def _progress(total: int) -> Iterator[Callable[[int], None]]:
         yield lambda number: progress.advance(task, number)
 
 
-def main() -> None:
-    """The command line."""
-    configuration.run(sample, "sample", SampleOptions, __doc__)
+COMMAND = configuration.Command(sample, SampleOptions, __doc__)

@@ -26,6 +26,4 @@ def train(config: DictConfig) -> float | None:
         raise
 
 
-def main() -> None:
-    """The command line."""
-    configuration.run(train, "train", RunOptions, __doc__)
+COMMAND = configuration.Command(train, RunOptions, __doc__)

@@ -9,7 +9,7 @@ from pixelcnn_lit.configuration.building import build, read_options
 from pixelcnn_lit.configuration.checks import check
 from pixelcnn_lit.configuration.command_line import Parser
 from pixelcnn_lit.configuration.compose import compose_config
-from pixelcnn_lit.configuration.entry import INTERRUPTED, end_with_error, run
+from pixelcnn_lit.configuration.entry import INTERRUPTED, Command, end_with_error, run
 from pixelcnn_lit.configuration.places import CONF_DIR, SWEEPS_DIR
 from pixelcnn_lit.configuration.resolvers import RUN_DIR_VARIABLE
 
@@ -18,6 +18,7 @@ __all__ = [
     "INTERRUPTED",
     "RUN_DIR_VARIABLE",
     "SWEEPS_DIR",
+    "Command",
     "Parser",
     "build",
     "check",

@@ -6,6 +6,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NoReturn
 
 import hydra
@@ -22,31 +23,43 @@ INTERRUPTED = 130
 """Exit status after Ctrl-C."""
 
 
-def run(
-    task: Callable[[DictConfig], object], config_name: str, options_type: type, manual: str | None
-) -> None:
-    """Runs ``task`` on what the command line asks for; the body of every entry point.
+@dataclass(frozen=True)
+class Command:
+    """What a door of pixelcnn_lit/commands/ offers.
+
+    Args:
+        task: gets the composed and checked configuration.
+        options_type: dataclass of the options at the top of its file in conf/, whose docstring says
+            what they mean.
+        manual: what the command does, in one line, and examples.
+    """
+
+    task: Callable[[DictConfig], object]
+    options_type: type
+    manual: str | None
+
+
+def run(config_name: str, load: Callable[[], Command]) -> None:
+    """Runs a command on what the command line asks for.
 
     A mistake of the user ends the process with status 2 and one line on stderr; HYDRA_FULL_ERROR=1
     shows where it was found. Every other exception goes on its way.
 
     Args:
-        task: gets the composed and checked configuration.
         config_name: file in conf/, without its ending.
-        options_type: dataclass of the options at the top of that file, whose docstring says what
-            they mean.
-        manual: what the command does, in one line, and examples.
+        load: imports the command, which takes seconds: after what can be refused without it.
     """
     try:
         line = read_command_line(sys.argv[2:])
         configs = [compose_config(config_name, job, line.config_dir) for job in line.jobs]
+        command = load()
         if line.help:
-            print(help_page(config_name, line, options_type, manual))
+            print(help_page(config_name, configs[0], line, command.options_type, command.manual))
         elif line.multirun or line.hydra_flags:
-            _run_with_hydra(task, config_name, options_type, line)
+            _run_with_hydra(config_name, command, line)
         else:
-            check(configs[0], options_type)
-            task(configs[0])
+            check(configs[0], command.options_type)
+            command.task(configs[0])
     except OptionError as error:
         end_with_error(error)
     except SystemExit as ended:
@@ -57,9 +70,7 @@ def run(
         _end_interrupted()
 
 
-def _run_with_hydra(
-    task: Callable[[DictConfig], object], config_name: str, options_type: type, line: CommandLine
-) -> None:
+def _run_with_hydra(config_name: str, command: Command, line: CommandLine) -> None:
     """Lets Hydra print the configuration, or run one job after the other: a failure ends only one.
 
     Raises:
@@ -68,10 +79,10 @@ def _run_with_hydra(
     failed: list[int] = []
 
     def job(config: DictConfig) -> object:
-        sys.argv = command_line  # which a run keeps
+        sys.argv = words  # which a run keeps
         try:
-            check(config, options_type)
-            return task(config)
+            check(config, command.options_type)
+            return command.task(config)
         except OptionError as error:
             print_error(error)
             failed.append(2)
@@ -86,8 +97,8 @@ def _run_with_hydra(
             failed.append(1)
         return None
 
-    command_line = sys.argv
-    sys.argv = [command_line[0], *line.for_hydra()]
+    words = sys.argv
+    sys.argv = [words[0], *line.for_hydra()]
     hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=config_name)(job)()
     if failed:
         print(f"error: {len(failed)} of the jobs failed", file=sys.stderr)

@@ -10,7 +10,8 @@ import typing
 from collections.abc import Iterator
 
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import OmegaConf
+from hydra.utils import get_object
+from omegaconf import DictConfig, OmegaConf
 
 from pixelcnn_lit.configuration.command_line import CommandLine
 from pixelcnn_lit.configuration.compose import choices_of
@@ -25,41 +26,59 @@ _FLAGS = {
 }
 
 
-def help_page(config_name: str, line: CommandLine, options_type: type, manual: str | None) -> str:
+def help_page(
+    config_name: str,
+    config: DictConfig,
+    line: CommandLine,
+    options_type: type,
+    manual: str | None,
+) -> str:
     """The page about a command, whose configuration has just been composed.
 
     Args:
         config_name: file in conf/, without its ending.
-        line: groups are shown as it chooses them.
+        config: what ``line`` makes of that file.
+        line: groups that it chooses are shown with their options.
         options_type: dataclass whose docstring has a line about every option.
         manual: what the command does, and examples.
     """
-    command = config_name  # a door and its file in conf/ have one name
-    parts = {
-        "options": dict(_options(config_name, options_type)),
-        "groups": dict(_groups(line.config_dir)),
-        "flags": _FLAGS,
-    }
-    pages = [(manual or "").strip(), f"usage: pixelcnn-lit {command} key=value …"]
-    pages += [_listed(title, entries) for title, entries in parts.items() if entries]
+    command = f"pixelcnn-lit {config_name}"  # a door and its file in conf/ have one name
+    pages = [(manual or "").strip(), f"usage: {command} key=value …"]
+    pages.append(_listed("options", _options(config_name, options_type)))
+    for group in [word.partition("=")[0] for word in line.overrides]:
+        if isinstance(config.get(group), DictConfig) and "_target_" in config[group]:
+            pages.append(_listed(f"options of {group}", _options_of_group(config, group)))
+    groups = dict(_groups(line.config_dir))
+    pages.append(_listed(f"groups ({command} GROUP=CHOICE --help says more about one)", groups))
+    pages.append(_listed("flags", _FLAGS))
     return "\n\n".join(pages)
 
 
-def _options(config_name: str, options_type: type) -> Iterator[tuple[str, str]]:
+def _options(config_name: str, options_type: type) -> dict[str, str]:
     """Every option with its default, and what it means."""
     defaults = OmegaConf.to_container(OmegaConf.load(CONF_DIR / f"{config_name}.yaml"))
     assert isinstance(defaults, dict)
     meanings = option_lines(options_type)
+    options = {}
     for name, hint in typing.get_type_hints(options_type).items():
-        default = shown(defaults.get(name))
-        computed = default == "???" or "${" in default
-        entry = f"{name}=…" if computed else f"{name}={default}"
-        meaning = [meanings[name]] if name in meanings else []
-        if default == "???":
-            meaning.insert(0, "must be given:")
-        if "Literal" in str(hint):
-            meaning.append(f"({describe(hint)})")
-        yield entry, " ".join(meaning)
+        choices = f" ({describe(hint)})" if "Literal" in str(hint) else ""
+        options[_written(name, defaults.get(name))] = meanings.get(name, "") + choices
+    return options
+
+
+def _options_of_group(config: DictConfig, group: str) -> dict[str, str]:
+    """The same of what is built from a group."""
+    meanings = option_lines(get_object(config[group]["_target_"]))
+    values = OmegaConf.to_container(config[group])
+    assert isinstance(values, dict)
+    names = [str(name) for name in values if not str(name).startswith("_")]
+    return {_written(f"{group}.{name}", values[name]): meanings.get(name, "") for name in names}
+
+
+def _written(name: str, value: object) -> str:
+    """An option with its value, where that can be told in a word."""
+    text = shown(value)
+    return f"{name}=…" if text == "???" or "${" in text or len(text) > 20 else f"{name}={text}"
 
 
 def option_lines(options_type: type) -> dict[str, str]:

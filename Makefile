@@ -8,6 +8,7 @@ PYTHON3 ?= python3
 
 VENV := .venv
 PYTHON := $(VENV)/bin/python
+PIXELCNN := $(VENV)/bin/pixelcnn-lit
 INSTALLED := $(VENV)/.installed
 ENGINE := $(VENV)/.sweep-engine
 # what `train` and `slurm` run: a recipe, or a model on data
@@ -56,23 +57,23 @@ test-all: $(INSTALLED) $(ENGINE) ## All tests, the slow ones included (SLURM's n
 
 smoke: $(INSTALLED) ## A tiny run from start to end, under a minute
 	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && \
-	  WANDB_MODE=offline $(PYTHON) -m pixelcnn_lit train model=$(VARIANT) data=digits trainer=cpu \
+	  WANDB_MODE=offline $(PIXELCNN) train model=$(VARIANT) data=digits trainer=cpu \
 	  run_dir=$$folder/run trainer.max_epochs=1 trainer.limit_train_batches=5 model.network.num_filters=16 \
 	  trainer.limit_val_batches=1 trainer.limit_test_batches=1 $(ARGS) && \
 	  test -s $$folder/run/checkpoints/best.ckpt && ls $$folder/run/*/epoch=000.png >/dev/null && \
 	  grep -q test/ $$folder/run/metrics.csv && echo "smoke: all there"
 
 train: $(INSTALLED) ## VARIANT=pp|gated|pixelcnn|autoencoder|conv_autoencoder DATA=digits|… SIZE=small|paper EXPERIMENT=… ARGS="…"
-	$(PYTHON) -m pixelcnn_lit train $(RUN_OPTIONS) $(ARGS)
+	$(PIXELCNN) train $(RUN_OPTIONS) $(ARGS)
 
 sample: $(INSTALLED) ## RUN=runs/… ARGS="…": draw images from the best checkpoint of a run
-	$(PYTHON) -m pixelcnn_lit sample $(if $(RUN),checkpoint=$(RUN)) $(ARGS)
+	$(PIXELCNN) sample $(if $(RUN),'checkpoint=$(RUN)') $(ARGS)
 
 evaluate: $(INSTALLED) ## RUN=runs/… ARGS="…": bits/dim of the best checkpoint of a run
-	$(PYTHON) -m pixelcnn_lit evaluate $(if $(RUN),checkpoint=$(RUN)) $(ARGS)
+	$(PIXELCNN) evaluate $(if $(RUN),'checkpoint=$(RUN)') $(ARGS)
 
-sweep: $(INSTALLED) $(if $(OFFLINE),$(ENGINE)) ## SWEEP=pp_architecture [OFFLINE=1] [COUNT=4] ARGS="…": many runs, to find good options
-	$(PYTHON) -m pixelcnn_lit sweep $(or $(SWEEP),pp_architecture) $(if $(OFFLINE),--offline) \
+sweep: $(INSTALLED) $(if $(OFFLINE),$(ENGINE)) ## SWEEP=pp_architecture|FILE.yaml [OFFLINE=1] [COUNT=4] ARGS="…": many runs, to find good options
+	$(PIXELCNN) sweep '$(or $(SWEEP),pp_architecture)' $(if $(OFFLINE),--offline) \
 	  $(if $(COUNT),--count $(COUNT)) $(ARGS)
 
 # W&B's sweep engine asks for an old numpy that it does not need
@@ -90,5 +91,5 @@ mutants: $(INSTALLED) ## Plant classic PixelCNN bugs; the tests must catch every
 	$(PYTHON) tests/mutants.py $(ARGS)
 
 clean: ## Remove .venv and caches; runs/ stays
-	rm -rf $(VENV) *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

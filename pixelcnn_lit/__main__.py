@@ -2,32 +2,50 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
+import pkgutil
 import sys
+from pathlib import Path
 
-COMMANDS = {
-    "train": "train a model",
-    "evaluate": "measure a checkpoint: exact bits/dim over a split",
-    "sample": "draw, complete and interpolate images",
-    "reconstruct": "what two autoencoders keep of test images, side by side",
-    "receptive_field": "which pixels a pixel sees, as a picture",
-    "sweep": "many runs that differ in a few options, ranked",
-}
+from pixelcnn_lit import commands
+
+
+def descriptions() -> dict[str, str]:
+    """Every command and the first line of its file, which is read and not imported."""
+    [folder] = commands.__path__
+    described = {}
+    for module in pkgutil.iter_modules([folder]):
+        tree = ast.parse((Path(folder) / f"{module.name}.py").read_text())
+        described[module.name] = (ast.get_docstring(tree) or "").partition("\n")[0]
+    return described
+
+
+def _run(name: str) -> None:
+    from pixelcnn_lit import configuration  # the list of commands does without
+
+    door = f"pixelcnn_lit.commands.{name}"
+    if (configuration.CONF_DIR / f"{name}.yaml").exists():
+        configuration.run(name, lambda: importlib.import_module(door).COMMAND)
+    else:
+        importlib.import_module(door).main()
 
 
 def main() -> None:
     """Runs a command; without one, lists them."""
     name = sys.argv[1] if len(sys.argv) > 1 else None
-    if name not in COMMANDS:
-        width = max(map(len, COMMANDS))
-        lines = [f"  {command:{width}}  {what}" for command, what in COMMANDS.items()]
-        usage = "\n".join(["usage: pixelcnn-lit COMMAND key=value …", "", *lines])
-        if name in (None, "-h", "--help"):
-            print(usage)
-            return
-        print(f"error: {name}: no such command\n{usage}", file=sys.stderr)
+    described = descriptions()
+    if name in described:
+        _run(name)
+    elif name in (None, "-h", "--help"):
+        width = max(map(len, described))
+        print("usage: pixelcnn-lit COMMAND key=value …\n")
+        for command, what in described.items():
+            print(f"  {command:{width}}  {what}")
+        print("\npixelcnn-lit COMMAND --help says more about one.")
+    else:
+        print(f"error: {name}: no such command; there are {', '.join(described)}", file=sys.stderr)
         sys.exit(2)
-    importlib.import_module(f"pixelcnn_lit.commands.{name}").main()
 
 
 if __name__ == "__main__":

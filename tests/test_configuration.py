@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from pixelcnn_lit import configuration
 from pixelcnn_lit.configuration import CONF_DIR, build, check, compose_config
+from pixelcnn_lit.messages import OptionError
 from pixelcnn_lit.training.options import RunOptions
 
 CPU = ["trainer=cpu", "run_dir=somewhere"]
@@ -24,7 +25,7 @@ def choices(group: str) -> list[str]:
 
 def refusal(*overrides: str) -> str:
     """The message with which the command line is refused, which must be one line."""
-    with pytest.raises(ValueError, match=r"\S") as caught:
+    with pytest.raises(OptionError) as caught:
         check(compose_config("train", [*CPU, *overrides]), RunOptions)
     message = str(caught.value)
     assert "\n" not in message
@@ -91,6 +92,21 @@ def test_a_misspelt_option_is_refused_with_the_one_that_was_meant() -> None:
 def test_an_added_option_that_the_constructor_does_not_take_is_refused() -> None:
     assert "+model" not in (message := refusal("+model.num_resnets=3"))
     assert message.startswith("model.num_resnets=3: no such option; did you mean num_resnet?")
+
+
+def test_an_option_that_has_moved_is_refused_with_its_place() -> None:
+    assert refusal("model.lr=0.1").endswith("; it is model.optimizer.lr now")
+    assert "did you mean model.optimizer.betas?" in refusal("model.beta=[0.9,0.99]")
+
+
+def test_no_refusal_ends_in_an_empty_list() -> None:
+    message = refusal("debug=fast", "logger.wandb.project=mine")
+    assert message.startswith("logger.wandb.project=mine: logger=none has no options")
+    assert message.endswith("default")
+
+
+def test_an_interpolation_that_leads_nowhere_is_refused_with_its_option() -> None:
+    assert refusal("model.network.num_filters=${nothing}").startswith("model.network.num_filters: ")
 
 
 def test_an_option_of_a_group_that_is_not_chosen_names_the_choices() -> None:
@@ -208,21 +224,6 @@ def test_a_mistake_ends_the_command_with_one_line_and_status_2(tmp_path: Path) -
         assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.slow
-def test_a_job_that_fails_leaves_the_others_of_a_multirun(tmp_path: Path) -> None:
-    command = [
-        sys.executable, "-m", "pixelcnn_lit", "train", "-m", "trainer=cpu", "debug=fast",
-        "model.network.num_filters=4", "model.network.num_hierarchies=1,9,2", f"hydra.sweep.dir={tmp_path}/out",
-    ]  # fmt: skip
-    ended = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
-    assert ended.returncode == 2
-    first, last = [line for line in ended.stderr.splitlines() if line.startswith("error: ")]
-    assert first.startswith("error: model: num_hierarchies=9")
-    assert last == "error: 1 of the jobs failed"
-    kept = sorted(path.parts[-3] for path in (tmp_path / "out").rglob("last.ckpt"))
-    assert kept == ["0", "2"]
-
-
 @pytest.mark.parametrize("multirun", [[], ["-m"]])
 def test_ctrl_c_that_lightning_ends_with_status_1_ends_all_jobs(
     multirun: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -238,9 +239,10 @@ def test_ctrl_c_that_lightning_ends_with_status_1_ends_all_jobs(
 
     seeds = "seed=0,1" if multirun else "seed=0"
     sweep_dir = f"hydra.sweep.dir={tmp_path}/out"
-    monkeypatch.setattr(sys, "argv", ["train", *multirun, *CPU, seeds, sweep_dir])
+    words = [*multirun, *CPU, "logger=none", seeds, sweep_dir]
+    monkeypatch.setattr(sys, "argv", ["pixelcnn-lit", "train", *words])
     with pytest.raises(SystemExit) as ended:
-        configuration.run(task, "train", RunOptions)
+        configuration.run("train", lambda: configuration.Command(task, RunOptions, None))
     assert ended.value.code == 130
     assert seen == [0]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 from pathlib import Path
 
@@ -37,3 +38,18 @@ def test_a_variant_beside_a_recipe_is_refused(target: str):
     run = dry_run(target, "EXPERIMENT=cifar10_pp", "VARIANT=gated")
     assert run.returncode != 0
     assert "EXPERIMENT=cifar10_pp says what VARIANT is; leave VARIANT=gated out" in run.stderr
+
+
+@pytest.mark.parametrize("target", ["sample", "evaluate"])
+def test_a_run_is_one_option_whatever_its_name(target: str):
+    words = shlex.split(dry_run(target, "RUN=runs/my run/epoch=029.ckpt").stdout.splitlines()[-1])
+    assert words == [".venv/bin/pixelcnn-lit", target, "checkpoint=runs/my run/epoch=029.ckpt"]
+
+
+def test_a_sweep_may_be_a_file_of_the_users_own():
+    ran = dry_run("sweep", "SWEEP=my sweeps/mine.yaml").stdout.replace("\\\n", "")
+    assert shlex.split(ran.splitlines()[-1]) == [
+        ".venv/bin/pixelcnn-lit",
+        "sweep",
+        "my sweeps/mine.yaml",
+    ]

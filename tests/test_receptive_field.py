@@ -10,8 +10,10 @@ import torch
 from PIL import Image
 from variants import case_of
 
-from pixelcnn_lit.commands.receptive_field import describe, draw, picture, receptive_field
+from pixelcnn_lit.commands.receptive_field import draw
 from pixelcnn_lit.configuration import compose_config
+from pixelcnn_lit.drawing.receptive_field import describe, receptive_field
+from pixelcnn_lit.drawing.receptive_field_picture import picture
 from pixelcnn_lit.networks.gated_pixelcnn import GatedPixelCNN, GatedPixelCNNOptions
 from pixelcnn_lit.networks.pixelcnn import PixelCNN, PixelCNNOptions
 from pixelcnn_lit.networks.pixelcnn_pp import PixelCNNPP, PixelCNNPPOptions

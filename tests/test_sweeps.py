@@ -18,10 +18,13 @@ from rich.console import Console
 from tiny_runs import rows
 from wandb_server import WandbSweepServer
 
-from pixelcnn_lit.commands.sweep import SWEEPS_DIR, load_engine, main, read_sweep
-from pixelcnn_lit.configuration import check, compose_config
+from pixelcnn_lit.commands.sweep import main
+from pixelcnn_lit.configuration import SWEEPS_DIR, check, compose_config
+from pixelcnn_lit.messages import OptionError
 from pixelcnn_lit.training.options import RunOptions
+from pixelcnn_lit.trials.offline import load_engine
 from pixelcnn_lit.trials.ranking import plot, ranked, ranking, varied
+from pixelcnn_lit.trials.sweep_file import read_sweep
 from pixelcnn_lit.trials.trial import Trial, run_trial
 
 SWEEPS = sorted(path.stem for path in SWEEPS_DIR.glob("*.yaml"))
@@ -58,12 +61,37 @@ def test_a_sweep_minimises_what_is_logged(name: str) -> None:
 def test_an_unknown_sweep_is_refused_with_those_there_are(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["sweep", "pp_architectur"])
+    monkeypatch.setattr(sys, "argv", ["pixelcnn-lit", "sweep", "pp_architectur"])
     with pytest.raises(SystemExit):
         main()
     said = capsys.readouterr().err
     assert said.startswith("error: SWEEP=pp_architectur: no such sweep; there are ")
     assert all(name in said for name in SWEEPS)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("[", "cannot be read"),
+        ("method: grid", "metric.name must be given"),
+        ("metric: {name: x, goal: maximize}", "metric.goal=maximize: must be minimize"),
+    ],
+)
+def test_a_file_that_is_no_sweep_is_refused(tmp_path: Path, content: str, reason: str) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(content)
+    with pytest.raises(OptionError) as caught:
+        read_sweep(str(path))
+    assert str(caught.value).startswith(f"SWEEP={path}: {reason}")
+    assert "\n" not in str(caught.value)
+
+
+def test_without_the_engine_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(OptionError, match=r"--offline: .*; pip install --no-deps sweeps==") as told:
+        load_engine()
+    pins = (SWEEPS_DIR / "requirements.txt").read_text().splitlines()
+    assert str(told.value).split("--no-deps ")[1].split() == [p for p in pins if "==" in p]
 
 
 def trial(number: int, best: float | None, **options: int) -> Trial:
@@ -116,8 +144,15 @@ def sweep_offline(
             run_dir.parent.mkdir(exist_ok=True)
             return trial(number, 1.0 + number % 7, **options)
 
-        monkeypatch.setattr("pixelcnn_lit.commands.sweep.run_trial", run_trial)
-        command = ["sweep", *arguments.split(), "--offline", "--folder", str(tmp_path / "out")]
+        monkeypatch.setattr("pixelcnn_lit.trials.offline.run_trial", run_trial)
+        command = [
+            "pixelcnn-lit",
+            "sweep",
+            *arguments.split(),
+            "--offline",
+            "--folder",
+            str(tmp_path / "out"),
+        ]
         monkeypatch.setattr(sys, "argv", command)
         main()
 
@@ -127,17 +162,14 @@ def sweep_offline(
 def test_a_grid_is_tried_whole_and_others_ten_times_unless_a_count_is_given(
     sweep_offline: Callable[..., None],
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     config = read_sweep("pp_grid").config
-    (tmp_path / "pp_grid.yaml").write_text(yaml.safe_dump(config))
     (tmp_path / "random.yaml").write_text(yaml.safe_dump({**config, "method": "random"}))
-    monkeypatch.setattr("pixelcnn_lit.commands.sweep.SWEEPS_DIR", tmp_path)
     for arguments, number, first in [
         ("pp_grid", 27, "runs the whole grid; --count N"),
         ("pp_grid --count 2", 2, "trial 0: "),
-        ("random", 10, "runs 10 trials; --count N"),
+        (f"{tmp_path}/random.yaml", 10, "runs 10 trials; --count N"),
     ]:
         sweep_offline(arguments, {})
         said = capsys.readouterr()
@@ -207,32 +239,49 @@ def test_no_trial_outlives_its_sweep(
         os.kill(int((tmp_path / "pid").read_text()), 0)
 
 
+PLANTED = """
+import lightning
+class Planted(lightning.Callback):
+    def __init__(self, width):
+        self.width = width
+    def on_fit_start(self, trainer, model):
+        def forward(*args, **kwargs):
+            raise ValueError("planted")
+        if self.width == 6:
+            model.network.forward = forward
+"""
+"""A bug in a network's forward, where a trial asks for it."""
+
+
 @pytest.mark.slow
 def test_an_offline_sweep_ranks_its_trials_and_tells_invalid_from_crashed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "sweeps").mkdir()
+    (tmp_path / "planted.py").write_text(PLANTED)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     config = read_sweep("pp_grid").config
     config["parameters"] = {
-        "model.num_filters": {"value": 4},
-        "model.num_hierarchies": {"values": [1, 2, 9]},  # 9 halves an 8×8 image too often
+        "model.num_filters": {"values": [4, 6, -1]},  # 6 is planted, no network is that narrow
+        "model.num_hierarchies": {"value": 1},
     }
-    (tmp_path / "sweeps/tiny.yaml").write_text(yaml.safe_dump(config))
-    monkeypatch.setattr("pixelcnn_lit.commands.sweep.SWEEPS_DIR", tmp_path / "sweeps")
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(config))
     overrides = [
         "trainer=cpu", "trainer.max_epochs=1", "trainer.limit_train_batches=2", "test=false",
-        "trainer.limit_val_batches=1", "callbacks.samples=null",
+        "trainer.limit_val_batches=1", "callbacks.samples=null", "logger=none",
+        "+callbacks.planted._target_=planted.Planted",
+        "+callbacks.planted.width=${model.num_filters}",
     ]  # fmt: skip
-    folder = str(tmp_path / "out")
-    arguments = ["sweep", "tiny", "--offline", "--count", "9", "--folder", folder, *overrides]
-    monkeypatch.setattr(sys, "argv", arguments)
+    words = [f"{tmp_path}/tiny.yaml", "--offline", "--count", "9", "--folder", f"{tmp_path}/out"]
+    monkeypatch.setattr(sys, "argv", ["pixelcnn-lit", "sweep", *words, *overrides])
     main()
     said = capsys.readouterr()
     assert "3 trials by val/bits_per_dim" in said.out
-    assert said.out.count("finished") == 2
-    assert "invalid" in said.out
-    assert "crashed" not in said.out
-    assert "num_hierarchies=9" in said.err
+    told = [line.split() for line in said.err.splitlines() if not line.startswith("trial")]
+    assert [line[0] for line in told if line[0] in ("finished", "crashed", "invalid")] == [
+        "finished", "crashed", "invalid",
+    ]  # fmt: skip
+    assert "ValueError: planted" in said.err
+    assert "num_filters=-1" in said.err
     assert (tmp_path / "out/sweep.png").stat().st_size > 1000
 
 
@@ -292,7 +341,7 @@ def test_a_sweep_that_the_server_does_not_take_is_told_in_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     wandb.teardown()
-    monkeypatch.setattr(sys, "argv", ["sweep", "pp_grid"])
+    monkeypatch.setattr(sys, "argv", ["pixelcnn-lit", "sweep", "pp_grid"])
     with WandbSweepServer({}) as server:
         server.fail("unauthorized")
         for name, value in server.environment.items():
@@ -303,4 +352,4 @@ def test_a_sweep_that_the_server_does_not_take_is_told_in_one_line(
     assert ended.value.code == 2
     [said] = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")]
     assert said.startswith("error: W&B: the sweep cannot be created")
-    assert said.endswith("OFFLINE=1 works without it")
+    assert said.endswith("(OFFLINE=1) works without it")

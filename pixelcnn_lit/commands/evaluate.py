@@ -73,7 +73,7 @@ def log_probs(
     Raises:
         OptionError: if the split is empty.
     """
-    loader = data.evaluation_loader(split)
+    loader = data.whole_split(split)
     key = model.condition.batch_key
     remaining = max_images
     with progress("Measuring", len(loader), "batches") as advance:
@@ -117,6 +117,4 @@ def summary_table(
     return table
 
 
-def main() -> None:
-    """The command line."""
-    configuration.run(evaluate, "evaluate", EvaluateOptions)
+COMMAND = configuration.Command(evaluate, EvaluateOptions, __doc__)

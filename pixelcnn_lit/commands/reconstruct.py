@@ -83,6 +83,4 @@ def reconstruct(config: DictConfig) -> None:
     print(f"{output}: image | squared error | {options.num_draws} draws")
 
 
-def main() -> None:
-    """The command line."""
-    configuration.run(reconstruct, "reconstruct", ReconstructOptions)
+COMMAND = configuration.Command(reconstruct, ReconstructOptions, __doc__)

@@ -146,6 +146,4 @@ def new_name(checkpoint: str) -> Path:
     return folder_of(checkpoint) / "samples" / f"{datetime.now():%Y-%m-%d_%H-%M-%S-%f}"
 
 
-def main() -> None:
-    """The command line."""
-    configuration.run(sample, "sample", SampleOptions)
+COMMAND = configuration.Command(sample, SampleOptions, __doc__)

@@ -1,6 +1,8 @@
-"""Trains a model: `pixelcnn-lit train model=pp data=digits trainer=cpu run_dir=DIR …`.
+"""Train a model, keep its best and last checkpoint, measure the best on the test images.
 
-conf/train.yaml lists what can be set; pixelcnn_lit/training/run.py is what happens.
+Examples:
+    pixelcnn-lit train model=gated data=mnist trainer.max_epochs=10
+    pixelcnn-lit train experiment=cifar10_pp trainer=ddp run_dir=runs/first
 """
 
 from __future__ import annotations
@@ -8,6 +10,7 @@ from __future__ import annotations
 from omegaconf import DictConfig
 
 from pixelcnn_lit import configuration
+from pixelcnn_lit.messages import OptionError
 from pixelcnn_lit.training.options import RunOptions
 
 
@@ -18,11 +21,9 @@ def train(config: DictConfig) -> float | None:
 
     try:
         return run.train(config)
-    except ValueError as error:
+    except OptionError as error:
         wandb_tracker.report_invalid_trial(str(error))
         raise
 
 
-def main() -> None:
-    """The command line."""
-    configuration.run(train, "train", RunOptions)
+COMMAND = configuration.Command(train, RunOptions, __doc__)

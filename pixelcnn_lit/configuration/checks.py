@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterator
 
 from hydra.utils import get_object
 from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 
-from pixelcnn_lit.configuration.wording import describe, shown, unknown
+from pixelcnn_lit.configuration.wording import describe, explain_omegaconf, shown, unknown
 from pixelcnn_lit.messages import OptionError
 
 
@@ -22,6 +23,13 @@ def check(config: DictConfig, options_type: type) -> None:
     Raises:
         OptionError: one line that names the option, its value and what is allowed.
     """
+    try:
+        _check(config, options_type)
+    except OmegaConfBaseException as error:  # an interpolation that leads nowhere
+        raise OptionError(explain_omegaconf(error)) from error
+
+
+def _check(config: DictConfig, options_type: type) -> None:
     allowed = typing.get_type_hints(options_type)
     for name, hint in allowed.items():
         if OmegaConf.is_missing(config, name):
@@ -32,6 +40,7 @@ def check(config: DictConfig, options_type: type) -> None:
         is_read = name in allowed or isinstance(value, dict)
         if not is_read and not re.search(rf"\$\{{[^}}]*\b{re.escape(name)}\b", written):
             raise OptionError(f"{name}={shown(value)}: {unknown(name, '', list(allowed))}")
+    OmegaConf.to_container(config, resolve=True)  # before anything is imported
     for path, node in _targets(config, ""):
         _check_node(path, node)
 
@@ -123,7 +132,10 @@ def _check_value(path: str, value: object, hint: object) -> None:
         # strict JSON: true is no integer, "3" no number, but [3, 3] may be a tuple
         adapter.validate_json(json.dumps(value), strict=True)
     except ValidationError as error:
-        raise OptionError(f"{path}={shown(value)}: must be {describe(hint)}") from error
+        told = f"{path}={shown(value)}: must be {describe(hint)}"
+        if str in (hint, *typing.get_args(hint)) and isinstance(value, int | float):
+            told += f"; as a text: '{path}=\"{shown(value)}\"'"
+        raise OptionError(told) from error
 
 
 def _contains_target(value: object) -> bool:

@@ -1,84 +1,126 @@
-"""The body of every command."""
+"""What every command does: read its options, check them, work; or say what the command does."""
 
 from __future__ import annotations
 
 import os
 import sys
+import traceback
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NoReturn
 
 import hydra
 from omegaconf import DictConfig
 
 from pixelcnn_lit.configuration.checks import check
-from pixelcnn_lit.configuration.compose import CONF_DIR, compose_config
-from pixelcnn_lit.configuration.resolvers import register_resolvers
+from pixelcnn_lit.configuration.command_line import CommandLine, read_command_line
+from pixelcnn_lit.configuration.compose import compose_config
+from pixelcnn_lit.configuration.help_page import help_page
+from pixelcnn_lit.configuration.places import CONF_DIR
+from pixelcnn_lit.messages import OptionError
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C."""
 
 
-def run(task: Callable[[DictConfig], object], config_name: str, options_type: type) -> None:
-    """Runs ``task`` on what the command line asks for; the body of every entry point.
-
-    A mistake of the user ends the process with status 2 and one line on stderr. HYDRA_FULL_ERROR=1
-    shows where it was found.
+@dataclass(frozen=True)
+class Command:
+    """What a door of pixelcnn_lit/commands/ offers.
 
     Args:
         task: gets the composed and checked configuration.
-        config_name: file in conf/, without its ending.
-        options_type: dataclass of the options at the top of that file.
+        options_type: dataclass of the options at the top of its file in conf/, whose docstring says
+            what they mean.
+        manual: what the command does, in one line, and examples.
     """
-    register_resolvers()
-    command_line = sys.argv
-    sys.argv = [command_line[0], *command_line[2:]]  # Hydra knows nothing of our commands
-    multirun = {"-m", "--multirun"} & set(sys.argv)
-    try:
-        if not any(argument.startswith("-") for argument in sys.argv[1:]):
-            check(compose_config(config_name, sys.argv[1:]), options_type)
-    except ValueError as error:
-        end_with_error(error)
 
+    task: Callable[[DictConfig], object]
+    options_type: type
+    manual: str | None
+
+
+def run(config_name: str, load: Callable[[], Command]) -> None:
+    """Runs a command on what the command line asks for.
+
+    A mistake of the user ends the process with status 2 and one line on stderr; HYDRA_FULL_ERROR=1
+    shows where it was found. Every other exception goes on its way.
+
+    Args:
+        config_name: file in conf/, without its ending.
+        load: imports the command, which takes seconds: after what can be refused without it.
+    """
+    try:
+        line = read_command_line(sys.argv[2:])
+        configs = [compose_config(config_name, job, line.config_dir) for job in line.jobs]
+        command = load()
+        if line.help:
+            print(help_page(config_name, configs[0], line, command.options_type, command.manual))
+        elif line.multirun or line.hydra_flags:
+            _run_with_hydra(config_name, command, line)
+        else:
+            check(configs[0], command.options_type)
+            command.task(configs[0])
+    except OptionError as error:
+        end_with_error(error)
+    except SystemExit as ended:
+        if not _is_ctrl_c(ended):
+            raise
+        _end_interrupted()
+    except KeyboardInterrupt:
+        _end_interrupted()
+
+
+def _run_with_hydra(config_name: str, command: Command, line: CommandLine) -> None:
+    """Lets Hydra print the configuration, or run one job after the other: a failure ends only one.
+
+    Raises:
+        SystemExit: the worst status of the jobs.
+    """
     failed: list[int] = []
 
-    def checked_task(config: DictConfig) -> object:
-        sys.argv = command_line  # which Lightning repeats for the other processes
+    def job(config: DictConfig) -> object:
+        sys.argv = words  # which a run keeps
         try:
-            if multirun:
-                check(config, options_type)
-            return task(config)
-        except ValueError as error:
+            check(config, command.options_type)
+            return command.task(config)
+        except OptionError as error:
             print_error(error)
-            status = 2
+            failed.append(2)
         except SystemExit as ended:
-            if isinstance(ended.__context__, KeyboardInterrupt):  # Lightning's end of Ctrl-C
+            if _is_ctrl_c(ended):
                 raise KeyboardInterrupt from ended
             if ended.code != 1:
                 raise
-            status = 1
-        if not multirun:
-            sys.exit(status)
-        failed.append(status)  # the other jobs may do better
+            failed.append(1)
+        except Exception:  # its traceback, and not that of Hydra's ways to here
+            traceback.print_exc()
+            failed.append(1)
         return None
 
-    main = hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=config_name)
-    try:
-        main(checked_task)()
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        sys.exit(INTERRUPTED)
+    words = sys.argv
+    sys.argv = [words[0], *line.for_hydra()]
+    hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=config_name)(job)()
     if failed:
         print(f"error: {len(failed)} of the jobs failed", file=sys.stderr)
         sys.exit(max(failed))
 
 
-def end_with_error(error: Exception) -> NoReturn:
+def _is_ctrl_c(ended: SystemExit) -> bool:
+    return isinstance(ended.__context__, KeyboardInterrupt)  # Lightning's end of it
+
+
+def _end_interrupted() -> NoReturn:
+    print("interrupted", file=sys.stderr)
+    sys.exit(INTERRUPTED)
+
+
+def end_with_error(error: OptionError) -> NoReturn:
     """One line on stderr and exit status 2; the whole story with HYDRA_FULL_ERROR=1."""
     print_error(error)
     sys.exit(2)
 
 
-def print_error(error: Exception) -> None:
+def print_error(error: OptionError) -> None:
     """One line on stderr; with HYDRA_FULL_ERROR=1 the error goes on its way."""
     if os.environ.get("HYDRA_FULL_ERROR"):
         raise error

@@ -9,17 +9,38 @@ import types
 from collections.abc import Iterator, Sequence
 from typing import Literal, Union, get_args, get_origin
 
-
-def unknown(name: str, parent: str, allowed: list[str]) -> str:
-    """What ``parent`` takes instead of ``name``."""
-    where = f"{parent or 'the configuration'} takes {', '.join(allowed)}"
-    return f"no such option{suggest(name, allowed)}; {where}"
+from omegaconf.errors import OmegaConfBaseException
 
 
-def suggest(name: str, allowed: list[str]) -> str:
+def unknown(name: str, parent: str, allowed: list[str], deeper: Sequence[str] = ()) -> str:
+    """What ``parent`` takes instead of ``name``.
+
+    Args:
+        name: the key that is none.
+        parent: the node it was looked for in, empty at the top.
+        allowed: the keys of ``parent``.
+        deeper: keys in its nodes, as paths from the top.
+    """
+    where = f"{parent or 'the configuration'} takes {', '.join(allowed) or 'none'}"
+    last = {path.rpartition(".")[2]: path for path in deeper}
+    meant = _closest(name, allowed) or last.get(_closest(name, list(last)))
+    return f"no such option{f'; did you mean {meant}?' if meant else ''}; {where}"
+
+
+def suggest(name: str, allowed: list[str], cutoff: float = 0.6) -> str:
     """The allowed name that looks most like ``name``, if one does."""
-    close = difflib.get_close_matches(name, allowed, n=1)
-    return f"; did you mean {close[0]}?" if close else ""
+    close = _closest(name, allowed, cutoff)
+    return f"; did you mean {close}?" if close else ""
+
+
+def _closest(name: str, allowed: list[str], cutoff: float = 0.6) -> str:
+    return next(iter(difflib.get_close_matches(name, allowed, n=1, cutoff=cutoff)), "")
+
+
+def explain_omegaconf(error: OmegaConfBaseException) -> str:
+    """What is wrong with a value, with the name of its option."""
+    message = str(error.msg or error).partition("\n")[0]
+    return f"{error.full_key}: {message}" if error.full_key else message
 
 
 def shown(value: object) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import typing
 from typing import TypeVar
 
@@ -34,7 +35,8 @@ def build(config: DictConfig, path: str) -> object:
         cause = error.__cause__
         if isinstance(cause, ValueError | OSError):
             message = str(cause)
-            raise OptionError(
-                message if message.startswith(path) else f"{path}: {message}"
-            ) from error
+            # "network.num_filters=0: …" is an option below the node, "no such file" is none
+            joint = "." if re.match(r"[\w.]+=", message) else ": "
+            told = message if message.startswith(path) else f"{path}{joint}{message}"
+            raise OptionError(told) from error
         raise cause or error from None

@@ -82,7 +82,7 @@ def make_network(
     """The network that ``given`` names, between an input and a likelihood."""
     chosen = _chosen("network", given)
     network_class = NETWORKS[chosen["name"]]
-    make: Callable[..., AbstractNetwork] = network_class
+    make = typing.cast("Callable[..., AbstractNetwork]", network_class)
     with within("network"):
         network = make(
             network_class.options_type(**_without_name(chosen)),

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from hydra.errors import ConfigCompositionException
 from hydra.utils import instantiate
 from picture_files import numbered_picture, numbers, png, write_numbered, write_parquet
 from PIL import Image
@@ -529,6 +530,14 @@ def test_every_configuration_fits_its_data_module(name):
     text = (CONF / "data" / f"{name}.yaml").read_text()
     assert text.startswith("# ")
     assert f"data={name}" in text
+
+
+def test_a_misspelt_key_that_data_files_share_is_refused():
+    with (
+        initialize_config_dir(str(CONF), version_base="1.3"),
+        pytest.raises(ConfigCompositionException, match=r"data\.num_retrys"),
+    ):
+        compose("data/imagenet64", ["data.num_retrys=3"])
 
 
 @pytest.mark.parametrize(

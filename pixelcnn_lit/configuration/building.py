@@ -26,6 +26,7 @@ def build(config: DictConfig, path: str) -> object:
 
     Raises:
         OptionError: what the constructor found wrong, in one line that begins with ``path``.
+        Exception: whatever else it raised, without Hydra's words around it.
     """
     try:
         return hydra.utils.instantiate(OmegaConf.select(config, path), _convert_="all")
@@ -36,4 +37,4 @@ def build(config: DictConfig, path: str) -> object:
             raise OptionError(
                 message if message.startswith(path) else f"{path}: {message}"
             ) from error
-        raise
+        raise cause or error from None

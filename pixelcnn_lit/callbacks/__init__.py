@@ -1,4 +1,4 @@
-"""What happens around the training steps: pictures, curves, averages, measurements and guards."""
+"""Callbacks of a run: pictures, curves, averages, measurements, checkpoints and guards."""
 
 from pixelcnn_lit.callbacks.average import AveragedWeights
 from pixelcnn_lit.callbacks.checkpoints import Checkpoints

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import zipfile
-from collections.abc import Mapping
 from pathlib import Path
-from typing import cast
 
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.fabric.utilities.types import _PATH
 
-from pixelcnn_lit.messages import OptionError
-
-CHANGEABLE = frozenset({"dropout", "label_dropout", "data_init"})
-"""Arguments of a model that a resumed run may change: they change neither weights nor function."""
+from pixelcnn_lit.files import written_whole
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes beside the target and renames, so that a kill or a full disk leaves the old file.
+    """A kill or a full disk leaves the old file.
 
     Lightning's own writer goes through the system's temporary folder, from where a move to another
     file system is a copy.
@@ -34,17 +28,9 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         Raises:
             OSError: if the file cannot be written; what was there before is untouched.
         """
-        target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = target.with_name(f".{target.name}.{os.getpid()}")
-        try:
-            with unfinished.open("wb") as file:
-                torch.save(checkpoint, file)
-                file.flush()
-                os.fsync(file.fileno())
-            unfinished.replace(target)
-        finally:
-            unfinished.unlink(missing_ok=True)
+        # given the path instead, torch would raise RuntimeError for a full disk
+        with written_whole(Path(path)) as unfinished, unfinished.open("wb") as file:
+            torch.save(checkpoint, file)
 
 
 def newest_checkpoint(run_dir: Path) -> tuple[Path | None, list[Path]]:
@@ -90,36 +76,7 @@ def global_step(path: Path) -> int | None:
     return step if isinstance(step, int) else None
 
 
-def check_same_model(
-    path: Path, content: Mapping[str, object], configured: Mapping[str, object]
-) -> None:
-    """Compares the arguments of the model in a checkpoint with those of the one configured.
-
-    Args:
-        path: where the checkpoint lies.
-        content: what it holds.
-        configured: arguments by name, as the model saves them.
-
-    Raises:
-        OptionError: naming the first that differs, and both its values.
-    """
-    kept = cast("dict[str, object]", content.get("hyper_parameters", {}))
-    if kept.keys() != configured.keys():
-        only = ", ".join(sorted(map(str, kept.keys() ^ configured.keys()))) or "no arguments"
-        raise OptionError(f"model: {path} is of another kind of model (one of them has {only})")
-    for name, value in configured.items():
-        if name not in CHANGEABLE and _plain(kept[name]) != _plain(value):
-            raise OptionError(
-                f"model.{name}={value}: {path} was trained with {kept[name]}; a resumed run goes"
-                " on with the same model"
-            )
-
-
 def remove_unfinished(run_dir: Path) -> None:
     """Deletes what a kill left of a checkpoint that was being written."""
     for path in run_dir.glob("checkpoints/.*.ckpt.*"):
         path.unlink(missing_ok=True)
-
-
-def _plain(value: object) -> object:
-    return [_plain(one) for one in value] if isinstance(value, list | tuple) else value

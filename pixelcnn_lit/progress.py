@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -52,20 +53,45 @@ def progress(doing: str, total: int, unit: str) -> Iterator[Callable[[int], None
         yield lambda number: bar.advance(task, number)
 
 
+class Pace:
+    """Whether a line is due, and how long the rest will take.
+
+    Args:
+        every: seconds from one line to the next.
+        done: how many were done before the clock starts.
+    """
+
+    def __init__(self, every: float = EVERY, done: int = 0) -> None:
+        self._every, self._done_before = every, done
+        self._start = self._last = time.monotonic()
+
+    def is_due(self) -> bool:
+        """Whether it is time; if so, the next line is due later."""
+        now = time.monotonic()
+        if now - self._last < self._every:
+            return False
+        self._last = now
+        return True
+
+    def left(self, done: int, total: float) -> str | None:
+        """How long it will take from ``done`` to ``total``; None where nobody can tell."""
+        if done == self._done_before or not math.isfinite(total):
+            return None
+        each = (time.monotonic() - self._start) / (done - self._done_before)
+        return duration(each * (total - done))
+
+
 class _Lines:
     """A line now and then; none for what is done before the first would be due."""
 
     def __init__(self, doing: str, total: int, unit: str) -> None:
         self._doing, self._total, self._unit = doing, total, unit
         self._done = 0
-        self._start = self._last = time.monotonic()
+        self._pace = Pace()
 
     def advance(self, number: int) -> None:
         """So many more are done."""
         self._done += number
-        now = time.monotonic()
-        if now - self._last < EVERY or not 0 < self._done < self._total:
-            return
-        self._last = now
-        left = duration((now - self._start) * (self._total / self._done - 1))
-        say(f"{self._doing}: {self._done:,} of {self._total:,} {self._unit}, {left} left")
+        if 0 < self._done < self._total and self._pace.is_due():
+            left = self._pace.left(self._done, self._total)
+            say(f"{self._doing}: {self._done:,} of {self._total:,} {self._unit}, {left} left")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 import sys
@@ -10,6 +9,9 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny_runs import TINY, begin_with, rows, train_with
 
 from pixelcnn_lit.commands.train import train as train_command
@@ -17,6 +19,7 @@ from pixelcnn_lit.configuration import compose_config
 from pixelcnn_lit.loggers.metrics_file import MetricsFile
 from pixelcnn_lit.loggers.wandb_mode import choose_mode
 from pixelcnn_lit.loggers.wandb_tracker import WandbTracker, run_id
+from pixelcnn_lit.messages import OptionError
 
 OPTIONS = [
     *TINY,
@@ -26,24 +29,28 @@ OPTIONS = [
     "trainer.log_every_n_steps=1",
     "trainer.max_epochs=1",
     "callbacks.samples.num_rows=1",
+    "callbacks.samples.num_columns=2",
+    "callbacks.curve=null",
 ]
 
 
-def records(run_dir: Path) -> list[dict]:
+@pytest.fixture(scope="module")
+def tracked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run with three loggers."""
+    run_dir = tmp_path_factory.mktemp("tracked") / "run"
+    csv = ["_target_=lightning.pytorch.loggers.CSVLogger", f"save_dir={run_dir}"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WANDB_MODE", "offline")
+        added = [f"+logger.csv.{option}" for option in csv]
+        train_with(OPTIONS, run_dir, "logger=[wandb,tensorboard]", *added)
+    return run_dir
+
+
+def records(run_dir: Path) -> str:
     """What the W&B run of a folder holds, read back by W&B's own client."""
     [folder] = (run_dir / "wandb").glob("offline-run-*")
-    command = [
-        sys.executable,
-        "-m",
-        "wandb",
-        "leet",
-        "inspect",
-        str(folder),
-        "--summary",
-        "--json",
-    ]
-    shown = subprocess.run(command, capture_output=True, text=True, check=True)
-    return json.loads(shown.stdout)
+    inspect = [sys.executable, "-m", "wandb", "leet", "inspect", str(folder), "--summary", "--json"]
+    return subprocess.run(inspect, capture_output=True, text=True, check=True).stdout
 
 
 def test_numbers_of_a_step_share_a_row_and_new_columns_reach_back(tmp_path: Path) -> None:
@@ -112,7 +119,7 @@ def test_the_environment_decides_the_mode(
 
 def test_an_unknown_mode_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_MODE", "onlin")
-    with pytest.raises(ValueError, match="WANDB_MODE=onlin: must be online, offline or disabled"):
+    with pytest.raises(OptionError, match="WANDB_MODE=onlin: must be online, offline or disabled"):
         choose_mode()
 
 
@@ -157,19 +164,47 @@ def test_two_runs_of_one_slurm_job_are_two_runs_and_each_stays_itself(
     assert run_id(folders[0]) == run_id(folders[0]) != ""
 
 
-def test_a_run_keeps_its_curves_configuration_and_pictures(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    run_dir = tmp_path / "run"
-    train_with(OPTIONS, run_dir)
-    [folder] = (run_dir / "wandb").glob("offline-run-*")
-    assert folder.name.endswith((run_dir / "wandb_run_id").read_text())
+def test_a_run_keeps_its_curves_configuration_and_pictures(tracked: Path) -> None:
+    [folder] = (tracked / "wandb").glob("offline-run-*")
+    assert folder.name.endswith((tracked / "wandb_run_id").read_text())
     assert list(folder.glob("files/media/images/samples_*.png"))
-    shown = json.dumps(records(run_dir))
+    shown = records(tracked)
     logged = ("train/bits_per_dim", "val/bits_per_dim", "val/nats_per_dim", "test/bits_per_dim")
     for name in (*logged, "lr-Adam", "gradient_norm", "images_per_second", "num_filters"):
         assert name in shown, name
+
+
+def test_tensorboard_gets_the_curves_the_configuration_and_the_pictures(tracked: Path) -> None:
+    events = EventAccumulator(str(tracked / "tensorboard")).Reload()
+    for name in ("train/bits_per_dim", "val/bits_per_dim", "test/bits_per_dim"):
+        sent = [(event.step, pytest.approx(event.value)) for event in events.Scalars(name)]
+        assert [(int(r["step"]), float(r[name])) for r in rows(tracked) if r[name]] == sent
+    [drawn] = events.Images("samples")
+    assert drawn.step == 1  # of two steps
+    with Image.open(tracked / "samples/epoch=000.png") as picture:
+        assert (drawn.width, drawn.height) == picture.size
+    kept = yaml.safe_load((tracked / "tensorboard/hparams.yaml").read_text())
+    assert kept["data"]["batch_size"] == 32
+
+
+def test_a_logger_that_takes_no_pictures_gets_the_numbers_and_the_configuration(
+    tracked: Path,
+) -> None:
+    [folder] = (tracked / "lightning_logs").iterdir()
+    assert "test/bits_per_dim" in (folder / "metrics.csv").read_text()
+    assert yaml.safe_load((folder / "hparams.yaml").read_text())["data"]["batch_size"] == 32
+
+
+def test_a_logger_whose_library_is_not_installed_is_refused_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for library in ("TENSORBOARD", "TENSORBOARDX"):
+        name = f"lightning.fabric.loggers.tensorboard._{library}_AVAILABLE"
+        monkeypatch.setattr(name, False)
+    with pytest.raises(OptionError, match=r"^logger\.tensorboard: .*tensorboard") as error:
+        train_with(OPTIONS, tmp_path / "run", "logger=tensorboard")
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.slow
@@ -246,7 +281,6 @@ def test_a_trial_whose_options_do_not_go_together_is_marked_invalid(
     monkeypatch.chdir(tmp_path)
     for name, value in {"MODE": "offline", "SWEEP_ID": "abc", "RUN_ID": "def"}.items():
         monkeypatch.setenv(f"WANDB_{name}", value)
-    with pytest.raises(ValueError, match="num_hierarchies=9"):
+    with pytest.raises(OptionError, match="num_hierarchies=9"):
         train_command(compose_config("train", [*OPTIONS, "model.network.num_hierarchies=9"]))
-    shown = json.dumps(records(tmp_path))
-    assert "num_hierarchies=9" in shown
+    assert "num_hierarchies=9" in records(tmp_path)

@@ -23,6 +23,8 @@ OPTIONS = [
     "trainer.limit_test_batches=1",
     "trainer.log_every_n_steps=1",
     "callbacks.samples.num_rows=1",
+    "callbacks.samples.num_columns=2",
+    "callbacks.curve=null",
     "logger.wandb.finish_timeout=5",
 ]
 

@@ -22,7 +22,9 @@ from tiny_runs import TINY, begin_with, rows, train_with
 from pixelcnn_lit.callbacks import AveragedWeights
 from pixelcnn_lit.callbacks.interruption import SIGNALS
 from pixelcnn_lit.checkpoints import AtomicCheckpointIO, global_step, newest_checkpoint
+from pixelcnn_lit.messages import OptionError
 from pixelcnn_lit.models import LitPixelCNNPP
+from pixelcnn_lit.training.resume import check_same_options
 
 # dropout, averaged weights, a falling learning rate, five steps per epoch
 OPTIONS = [
@@ -30,9 +32,11 @@ OPTIONS = [
     "logger=none",
     "model.network.dropout=0.5",
     "model.scheduler.decay=0.9",
-    "data.batch_size=256",
+    "data.max_examples=180",
+    "data.batch_size=32",
     "trainer.max_epochs=3",
     "callbacks.samples=null",
+    "callbacks.curve=null",
     "callbacks.checkpoints.every_n_steps=2",
     "test=false",
 ]
@@ -68,7 +72,7 @@ def test_another_run_is_not_continued_over_this_one(uninterrupted: Path, tmp_pat
     run(tmp_path / "run", "trainer.max_steps=1")
     kept = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
     other = uninterrupted / "checkpoints" / "last.ckpt"
-    with pytest.raises(ValueError, match=r"^run_dir=.*/run: holds a run already, which resume="):
+    with pytest.raises(OptionError, match=r"^run_dir=.*/run: holds a run already, which resume="):
         run(tmp_path / "run", f"resume={other}")
     assert {path: path.read_bytes() for path in kept} == kept
     # an empty folder may go on from it
@@ -105,7 +109,7 @@ def test_going_on_from_another_run_with_nothing_left_to_train_is_refused(
     last = uninterrupted / "checkpoints" / "last.ckpt"
     for option, already in [("max_epochs=3", 3), ("max_steps=15", 15)]:
         says = rf"^trainer\.{option}: nothing is left to train, .*last\.ckpt has {already}$"
-        with pytest.raises(ValueError, match=says):
+        with pytest.raises(OptionError, match=says):
             run(tmp_path / "run", f"resume={last}", "trainer.max_epochs=9", f"trainer.{option}")
     assert not (tmp_path / "run").exists()
 
@@ -128,16 +132,16 @@ def test_the_commands_of_earlier_starts_stay_in_the_configuration(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for epochs in ("1", "2"):
-        monkeypatch.setattr("sys.argv", ["train", f"trainer.max_epochs={epochs}"])
+        monkeypatch.setattr("sys.argv", ["pixelcnn-lit", "train", f"trainer.max_epochs={epochs}"])
         run(tmp_path / "run", "resume=auto", f"trainer.max_epochs={epochs}")
     lines = (tmp_path / "run/config.yaml").read_text().splitlines()
-    commands = [line.split()[-1] for line in lines if line.startswith("# python")]
+    commands = [line.split()[-1] for line in lines if line.startswith("# pixelcnn-lit train")]
     assert commands == ["trainer.max_epochs=1", "trainer.max_epochs=2"]
 
 
 def test_a_run_that_averages_is_not_continued_without(uninterrupted: Path, tmp_path: Path) -> None:
     last = uninterrupted / "checkpoints" / "last.ckpt"
-    with pytest.raises(ValueError, match=r"^callbacks\.average: .*last\.ckpt is of a run"):
+    with pytest.raises(OptionError, match=r"^callbacks\.average: .*last\.ckpt is of a run"):
         run(tmp_path / "run", f"resume={last}", "callbacks.average=null")
 
 
@@ -296,7 +300,7 @@ def test_resuming_where_nothing_is_starts_a_new_run(tmp_path: Path) -> None:
 
 
 def test_resuming_from_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"^resume=.*not a readable checkpoint"):
+    with pytest.raises(OptionError, match=r"^resume=.*not a readable checkpoint"):
         run(tmp_path / "run", f"resume={tmp_path}/none.ckpt")
 
 
@@ -313,7 +317,7 @@ def test_another_model_than_the_checkpoints_is_refused_before_the_folder_is_touc
 ) -> None:
     before = (uninterrupted / "config.yaml").read_text()
     shown = configured.replace(",", ", ").replace("[", r"\[").replace("]", r"\]")
-    with pytest.raises(ValueError, match=f"^{option}={shown}: .* trained with {kept};") as error:
+    with pytest.raises(OptionError, match=f"^{option}={shown}: .* trained with {kept};") as error:
         run(uninterrupted, "resume=auto", f"{option}={configured}")
     assert "\n" not in str(error.value)
     assert (uninterrupted / "config.yaml").read_text() == before
@@ -324,10 +328,35 @@ def test_another_kind_of_model_than_the_checkpoints_is_refused(
 ) -> None:
     last = uninterrupted / "checkpoints/last.ckpt"
     options = [option for option in OPTIONS if not option.startswith("model")]
-    with pytest.raises(ValueError, match="is of another kind of model") as error:
+    with pytest.raises(OptionError, match="is of another kind") as error:
         train_with(options, tmp_path / "run", "model=pixelcnn", f"resume={last}")
     assert "\n" not in str(error.value)
     assert not (tmp_path / "run").exists()
+
+
+NESTED = {"image_size": (8, 8), "network": {"num_filters": 4, "dropout": 0.5}, "condition": None}
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        (
+            {"network": {"num_filters": 8, "dropout": 0.5}},
+            r"^model\.network\.num_filters=8: .*with 4",
+        ),
+        ({"network": {"num_layers": 4, "dropout": 0}}, r"^model\.network: .*kind .*num_filters"),
+        ({"condition": {"num_classes": 3}}, r"^model\.condition=.*num_classes.*with None"),
+        ({"image_size": [8, 9]}, r"^model\.image_size=\[8, 9\]: "),
+    ],
+)
+def test_options_within_options_are_compared_and_named_with_dots(
+    changed: dict[str, object], message: str
+) -> None:
+    check_same_options(Path("last.ckpt"), NESTED, NESTED | {"image_size": [8, 8]})
+    check_same_options(Path("x"), NESTED, NESTED | {"network": {"num_filters": 4, "dropout": 0}})
+    with pytest.raises(OptionError, match=message) as error:
+        check_same_options(Path("last.ckpt"), NESTED, NESTED | changed)
+    assert "\n" not in str(error.value)
 
 
 def test_a_resumed_run_may_change_its_dropout_and_clears_away_what_a_kill_left(

@@ -1,4 +1,4 @@
-"""The moving average of the weights (Polyak averaging), which is what is measured and kept."""
+"""Exponential moving average of the weights, which is what is measured and kept."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``best.ckpt`` by validation bits/dim, ``last.ckpt`` to go on from."""
+"""Checkpoints: ``best.ckpt`` by validation bits/dim, ``last.ckpt`` to go on from."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The learning curve of a run as a picture."""
+"""Learning curve of a run, as a picture."""
 
 from __future__ import annotations
 

@@ -1,10 +1,9 @@
-"""What the callbacks that draw have in common: when, and where the picture goes."""
+"""Pictures after a validation: when they are drawn, and where they go."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Protocol, runtime_checkable
 
 import torch
 from lightning import Callback, LightningModule, Trainer
@@ -13,18 +12,10 @@ from PIL import Image
 from torch import Tensor
 
 from pixelcnn_lit.images import Batch, enlarge
+from pixelcnn_lit.loggers.any_logger import log_picture
 
 MIN_WIDTH = 640
 """Small pictures are enlarged to about so many pixels: 8×8 images could not be seen."""
-
-
-@runtime_checkable
-class PictureLogger(Protocol):
-    """A logger that also takes pictures."""
-
-    def log_picture(self, name: str, picture: Tensor, step: int) -> None:
-        """Logs ``picture``, uint8 (height, width, 3)."""
-        ...
 
 
 class AbstractEpochPictures(Callback, ABC):
@@ -87,6 +78,5 @@ class AbstractEpochPictures(Callback, ABC):
         folder.mkdir(parents=True, exist_ok=True)
         Image.fromarray(picture.numpy()).save(folder / f"epoch={trainer.current_epoch:03d}.png")
         for logger in trainer.loggers:
-            if isinstance(logger, PictureLogger):
-                # the step under which Lightning logs the numbers of this validation
-                logger.log_picture(self.folder, picture, trainer.global_step - 1)
+            # the step under which Lightning logs the numbers of this validation
+            log_picture(logger, self.folder, picture, trainer.global_step - 1)

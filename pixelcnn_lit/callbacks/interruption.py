@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and SLURM's warning: finish the step, keep the state, stop."""
+"""Signals (Ctrl-C, SIGTERM, SLURM's warning): finish the step, keep the state, stop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a training step costs and how large its gradient is."""
+"""Throughput, GPU memory and gradient norm of training."""
 
 from __future__ import annotations
 

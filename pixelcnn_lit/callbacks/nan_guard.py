@@ -1,4 +1,4 @@
-"""Stops a run whose loss is no longer a number, before a checkpoint is spoilt."""
+"""Guard against NaN: stops a run before a checkpoint is spoilt."""
 
 from __future__ import annotations
 

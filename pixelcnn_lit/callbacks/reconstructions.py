@@ -1,4 +1,4 @@
-"""Pictures of what an autoencoder keeps of an image."""
+"""Reconstructions: pictures of what an autoencoder keeps of an image."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures of what the model draws, next to what it should draw."""
+"""Samples: pictures of what the model draws, next to what it should draw."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Random numbers that depend on the step alone."""
+"""Locks random numbers to the step."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Where the numbers of a run go: metrics.csv and Weights & Biases."""
+"""Loggers of a run: metrics.csv, Weights & Biases, and any other of Lightning's."""

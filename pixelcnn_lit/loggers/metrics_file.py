@@ -1,4 +1,4 @@
-"""``metrics.csv`` in the run folder: every number of a run."""
+"""CSV logger: ``metrics.csv`` in the run folder holds every number of a run."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from pathlib import Path
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers import Logger
 from torch import Tensor
+
+from pixelcnn_lit.files import written_whole
 
 
 class MetricsFile(Logger):
@@ -64,11 +66,11 @@ class MetricsFile(Logger):
             return
         missing = [name for name in self._row if name not in self._columns]
         if missing or self._is_last_in_file:
-            rows = read_rows(self.path)
+            table = read_table(self.path)
             if self._is_last_in_file:
-                rows = rows[:-1]
+                table = table[:-1]
             self._columns += missing
-            self._write([*rows, self._row])
+            self._write([*table, self._row])
         else:
             with self.path.open("a", newline="") as file:
                 csv.DictWriter(file, self._columns).writerow(self._row)
@@ -84,28 +86,26 @@ class MetricsFile(Logger):
         """Drops the rows after ``step`` optimizer steps, which a resumed run will write again."""
         if not self.path.exists():
             return
-        rows = [
+        table = [
             row
-            for row in read_rows(self.path)
+            for row in read_table(self.path)
             if int(row["step"]) < step
             and not any(value for name, value in row.items() if name.startswith("test/"))
         ]
         # the validation after the last step may be repeated: its numbers belong to that row
-        if rows and int(rows[-1]["step"]) == step - 1:
-            self._row = {name: value for name, value in rows[-1].items() if value}
+        if table and int(table[-1]["step"]) == step - 1:
+            self._row = {name: value for name, value in table[-1].items() if value}
             self._is_written = self._is_last_in_file = True
-        self._write(rows)
+        self._write(table)
 
-    def _write(self, rows: list[dict[str, str]]) -> None:
-        unfinished = self.path.with_suffix(".csv.part")
-        with unfinished.open("w", newline="") as file:
+    def _write(self, table: list[dict[str, str]]) -> None:
+        with written_whole(self.path) as unfinished, unfinished.open("w", newline="") as file:
             writer = csv.DictWriter(file, self._columns)
             writer.writeheader()
-            writer.writerows(rows)
-        unfinished.replace(self.path)
+            writer.writerows(table)
 
 
-def read_rows(path: Path) -> list[dict[str, str]]:
+def read_table(path: Path) -> list[dict[str, str]]:
     """The rows of a ``metrics.csv``, but for a last one that a kill cut short; none without it."""
     if not path.exists():
         return []
@@ -119,7 +119,7 @@ def read_rows(path: Path) -> list[dict[str, str]]:
 
 def read_metric(path: Path, name: str) -> dict[int, float]:
     """One metric of a ``metrics.csv`` by step; empty if it was never logged."""
-    return {int(row["step"]): float(row[name]) for row in read_rows(path) if row.get(name)}
+    return {int(row["step"]): float(row[name]) for row in read_table(path) if row.get(name)}
 
 
 def _number(value: float | Tensor) -> str:

@@ -1,4 +1,4 @@
-"""Whether a run goes to W&B's server: what the environment and the login say."""
+"""W&B mode: online, offline or disabled, as the environment and the login say."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Weights & Biases: a run there can neither block training nor fail it."""
+"""Weights & Biases logger that can neither block training nor fail it."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from lightning.pytorch.loggers import Logger
 from torch import Tensor
 from wandb.sdk.wandb_run import Run
 
+from pixelcnn_lit.files import written_whole
 from pixelcnn_lit.loggers.wandb_mode import Mode, choose_mode
 from pixelcnn_lit.messages import OptionError, one_line, say
 
@@ -282,7 +283,6 @@ def run_id(run_dir: Path) -> str:
         anew = secrets.token_hex(4)
         if job:
             anew = f"slurm-{job}-{anew}"
-        unfinished = file.with_suffix(f".{os.getpid()}")
-        unfinished.write_text(os.environ.get("WANDB_RUN_ID", anew))
-        unfinished.replace(file)
+        with written_whole(file) as unfinished:
+            unfinished.write_text(os.environ.get("WANDB_RUN_ID", anew))
     return file.read_text()

@@ -1,4 +1,4 @@
-"""The options at the top of conf/train.yaml."""
+"""Options of a run: those at the top of conf/train.yaml."""
 
 from __future__ import annotations
 

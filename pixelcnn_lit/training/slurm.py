@@ -1,4 +1,4 @@
-"""What a run asks of SLURM itself."""
+"""SLURM: whether a job was requeued, and how it asks to be."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run came to, as a table on the terminal."""
+"""Summary of a run, as a table on the terminal."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def summary_table(
     else:
         table.add_row(
             "compare",
-            f"python -m pixelcnn_lit reconstruct baseline={run} autoencoder=RUN",
+            f"pixelcnn-lit reconstruct baseline={run} autoencoder=RUN",
         )
     table.add_row("train on", f"make train … ARGS='run_dir={run} resume=auto trainer.max_epochs=N'")
     return table

@@ -11,7 +11,7 @@ import torch
 import yaml
 from lightning.pytorch.callbacks import Timer
 from PIL import Image
-from tiny_runs import TINY, rows, train_with
+from tiny_runs import CURVE, TINY, rows, train_with
 
 from pixelcnn_lit.checkpoints import global_step
 from pixelcnn_lit.data import HFImageDataModule
@@ -39,7 +39,7 @@ run = partial(train_with, OPTIONS)
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a finished run."""
     run_dir = tmp_path_factory.mktemp("train") / "run"
-    run(run_dir, "callbacks.samples.every_n_epochs=2")
+    run(run_dir, CURVE, "callbacks.samples.every_n_epochs=2")
     return run_dir
 
 

@@ -23,6 +23,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import IO
@@ -194,6 +195,9 @@ def serve(listening: socket.socket) -> dict | None:
     """Answers until stdin is closed; returns in a forked process, with what it is to do."""
     while True:
         ready, _, _ = select.select([listening, sys.stdin], [], [])
+        with suppress(ChildProcessError):  # there is none
+            while os.waitpid(-1, os.WNOHANG)[0]:  # a supervisor that has done its work
+                pass
         if sys.stdin in ready:
             return None
         connection, _ = listening.accept()
@@ -202,7 +206,6 @@ def serve(listening: socket.socket) -> dict | None:
             importlib.import_module(module)
         supervisor = os.fork()
         if not supervisor:
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             listening.close()
             if command := os.fork():
                 supervise(command, connection)
@@ -256,6 +259,5 @@ def run_as_python(arguments: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the supervisors
     if (request := serve(socket.socket(fileno=int(sys.argv[1])))) is not None:
         run_as_python(request["arguments"])

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import inspect
-import subprocess
 import sys
 from pathlib import Path
 
+import forkserver
 import pytest
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
@@ -192,16 +192,9 @@ def test_run_folders_are_new_every_time_but_shared_by_the_processes_of_a_run(
 
 @pytest.mark.slow
 def test_a_mistake_ends_the_command_with_one_line_and_status_2(tmp_path: Path) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "pixelcnn_lit",
-        "train",
-        "trainer=cpu",
-        f"run_dir={tmp_path}/run",
-    ]
+    command = ["-m", "pixelcnn_lit", "train", "trainer=cpu", f"run_dir={tmp_path}/run"]
     for mistake in ("model.num_resnets=3", "model.num_hierarchies=9", "data.path=/nowhere"):
-        ended = subprocess.run([*command, mistake], capture_output=True, text=True, cwd=tmp_path)
+        ended = forkserver.run(*command, mistake, cwd=tmp_path)
         assert ended.returncode == 2
         assert ended.stderr.startswith("error: ")
         assert len(ended.stderr.splitlines()) == 1, ended.stderr
@@ -211,10 +204,10 @@ def test_a_mistake_ends_the_command_with_one_line_and_status_2(tmp_path: Path) -
 @pytest.mark.slow
 def test_a_job_that_fails_leaves_the_others_of_a_multirun(tmp_path: Path) -> None:
     command = [
-        sys.executable, "-m", "pixelcnn_lit", "train", "-m", "trainer=cpu", "debug=fast",
+        "-m", "pixelcnn_lit", "train", "-m", "trainer=cpu", "debug=fast",
         "model.num_filters=4", "model.num_hierarchies=1,9,2", f"hydra.sweep.dir={tmp_path}/out",
     ]  # fmt: skip
-    ended = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    ended = forkserver.run(*command, cwd=tmp_path)
     assert ended.returncode == 2
     first, last = [line for line in ended.stderr.splitlines() if line.startswith("error: ")]
     assert first.startswith("error: model: num_hierarchies=9")

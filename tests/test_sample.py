@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import errno
 import re
-import subprocess
-import sys
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 
+import forkserver
 import numpy as np
 import pytest
 import torch
@@ -443,13 +442,7 @@ def test_every_model_is_found_again_by_its_checkpoint(folder: Path, tmp_path: Pa
 
 
 def test_a_mistake_on_the_command_line_is_one_line_and_status_2(folder: Path):
-    command = [
-        sys.executable,
-        "-m",
-        "pixelcnn_lit",
-        "sample",
-        f"checkpoint={folder / 'plain.ckpt'}",
-    ]
-    ended = subprocess.run([*command, "temperature=-1"], capture_output=True, text=True)
+    command = ["-m", "pixelcnn_lit", "sample", f"checkpoint={folder / 'plain.ckpt'}"]
+    ended = forkserver.run(*command, "temperature=-1")
     assert (ended.returncode, ended.stdout) == (2, "")
     assert ended.stderr == "error: temperature=-1: above 0, and finite\n"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
+import forkserver
 import pytest
 import torch
 from tiny_runs import TINY, begin_with, rows, train_with
@@ -32,17 +32,8 @@ OPTIONS = [
 def records(run_dir: Path) -> list[dict]:
     """What the W&B run of a folder holds, read back by W&B's own client."""
     [folder] = (run_dir / "wandb").glob("offline-run-*")
-    command = [
-        sys.executable,
-        "-m",
-        "wandb",
-        "leet",
-        "inspect",
-        str(folder),
-        "--summary",
-        "--json",
-    ]
-    shown = subprocess.run(command, capture_output=True, text=True, check=True)
+    shown = forkserver.run("-m", "wandb", "leet", "inspect", str(folder), "--summary", "--json")
+    assert shown.returncode == 0, shown.stderr
     return json.loads(shown.stdout)
 
 

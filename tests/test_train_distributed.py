@@ -90,7 +90,7 @@ def test_a_loss_that_is_not_a_number_on_one_process_stops_all_before_a_checkpoin
     script, run_dir = tmp_path / "poisoned.py", tmp_path / "run"
     script.write_text(POISONED)
     options = [*OPTIONS, *PP, "trainer=ddp_cpu", f"run_dir={run_dir}"]
-    ended = forkserver.run(str(script), *options)
+    ended = forkserver.run(str(script), "train", *options)
     assert ended.returncode == 1, ended.stderr
     [message] = [m for m in ended.stderr.splitlines() if m.startswith("error: ")]
     kept = run_dir / "bad_batch-rank1.pt"

@@ -19,7 +19,8 @@ else
   RUN_OPTIONS = model=$(VARIANT) data=$(DATA) size=$(SIZE)
 endif
 # one thread per test process: the small arrays of the tests gain nothing from more
-PYTEST := OMP_NUM_THREADS=1 $(PYTHON) -m pytest
+JOBS ?= 2
+PYTEST := OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n $(JOBS) --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help install check format test test-all smoke train sample evaluate sweep slurm mutants clean

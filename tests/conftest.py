@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
+import forkserver
 import pytest
 import torch
+from filelock import FileLock
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """One fork server for all processes of pytest-xdist."""
+    if getattr(config.option, "numprocesses", None):
+        os.environ[forkserver.ADDRESS] = forkserver.address()
 
 
 @pytest.fixture(autouse=True)
@@ -21,3 +31,27 @@ def float64() -> Iterator[None]:
     torch.set_default_dtype(torch.float64)
     yield
     torch.set_default_dtype(before)
+
+
+@pytest.fixture(scope="session")
+def digits_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The folder of a run that has learnt the digits, by variant; trained by who asks first."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent  # which all processes have
+
+    def trained(variant: str) -> Path:
+        from tiny_runs import NUM_DIGITS_EPOCHS, train_with
+
+        run_dir = folder / f"digits-{variant}"
+        with FileLock(f"{run_dir}.lock"):
+            if not run_dir.exists():
+                options = [f"model={variant}", "data=digits", "size=small", "trainer=cpu"]
+                absent = ("samples", "reconstructions", "curve", "progress")
+                options += ["logger=none", *(f"callbacks.{name}=null" for name in absent)]
+                epochs = f"trainer.max_epochs={NUM_DIGITS_EPOCHS[variant]}"
+                train_with(options, folder / f"unfinished-{variant}", epochs)
+                (folder / f"unfinished-{variant}").rename(run_dir)
+        return run_dir
+
+    return trained

@@ -1,9 +1,8 @@
 from __future__ import annotations
 
 import math
-import subprocess
-import sys
 
+import forkserver
 import pytest
 import torch
 from hypothesis import given, settings
@@ -458,18 +457,9 @@ def test_the_training_command_leaves_weights_numbers_curve_and_reconstructions(
         "trainer.limit_train_batches=10",
         "logger=none",
     ]
-    subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "pixelcnn_lit",
-            "train",
-            f"model={variant}",
-            f"run_dir={run}",
-            *options,
-        ],
-        check=True,
-    )
+    train = ["-m", "pixelcnn_lit", "train", f"model={variant}", f"run_dir={run}", *options]
+    ended = forkserver.run(*train)
+    assert ended.returncode == 0, ended.stderr
     header = (run / "metrics.csv").read_text().splitlines()[0].split(",")
     assert {f"train/{metric}", f"val/{metric}", f"test/{metric}"} <= set(header)
     for file in ("checkpoints/best.ckpt", curve, "reconstructions/epoch=001.png"):

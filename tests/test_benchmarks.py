@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 import runpy
-import subprocess
-import sys
 from pathlib import Path
 
+import forkserver
 import pytest
 import torch
 
@@ -16,8 +15,9 @@ BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
 
 def test_the_data_benchmark_closes_with_its_summary() -> None:
-    command = [sys.executable, str(BENCHMARKS / "data.py"), "--num-images", "2000"]
-    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    ended = forkserver.run(str(BENCHMARKS / "data.py"), "--num-images", "2000")
+    assert ended.returncode == 0, ended.stderr
+    said = ended.stdout
     last = said.splitlines()[-1]
     assert re.match(r"data: in memory [\d,]+ images/s, streaming [\d,]+ images/s", last)
     [selected, decoded] = re.findall(r"(\d+) selected and used, (\d+)\s+decoded", said)[0]

@@ -6,13 +6,12 @@ import copy
 import math
 import os
 import signal
-import subprocess
-import sys
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
 
+import forkserver
 import pytest
 import torch
 from hypothesis import given
@@ -322,7 +321,8 @@ def test_outside_of_training_a_warning_requeues_the_slurm_job_at_once(tmp_path: 
     scontrol = tmp_path / "scontrol"
     scontrol.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/asked\n')
     scontrol.chmod(0o755)
-    script = (
+    script = tmp_path / "warned.py"
+    script.write_text(
         "import signal, time\nfrom pixelcnn_lit.training.slurm import requeue_at_warning\n"
         "requeue_at_warning()\nsignal.raise_signal(signal.SIGUSR1)\ntime.sleep(290)\n"
     )
@@ -330,8 +330,7 @@ def test_outside_of_training_a_warning_requeues_the_slurm_job_at_once(tmp_path: 
         **os.environ, "SLURM_JOB_ID": "7", "SLURM_PROCID": "0",
         "PATH": f"{tmp_path}:{os.environ['PATH']}",
     }  # fmt: skip
-    ended = subprocess.run([sys.executable, "-c", script], env=environment, check=True, timeout=240)
-    assert ended.returncode == 0
+    assert forkserver.run(str(script), env=environment).returncode == 0
     assert (tmp_path / "asked").read_text() == "requeue 7\n"
 
 

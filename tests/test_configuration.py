@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import inspect
-import subprocess
 import sys
 from pathlib import Path
 
+import forkserver
 import pytest
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
@@ -208,16 +208,9 @@ def test_run_folders_are_new_every_time_but_shared_by_the_processes_of_a_run(
 
 @pytest.mark.slow
 def test_a_mistake_ends_the_command_with_one_line_and_status_2(tmp_path: Path) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "pixelcnn_lit",
-        "train",
-        "trainer=cpu",
-        f"run_dir={tmp_path}/run",
-    ]
+    command = ["-m", "pixelcnn_lit", "train", "trainer=cpu", f"run_dir={tmp_path}/run"]
     for mistake in ("model.num_resnets=3", "model.network.num_hierarchies=9", "data.path=/nowhere"):
-        ended = subprocess.run([*command, mistake], capture_output=True, text=True, cwd=tmp_path)
+        ended = forkserver.run(*command, mistake, cwd=tmp_path)
         assert ended.returncode == 2
         assert ended.stderr.startswith("error: ")
         assert len(ended.stderr.splitlines()) == 1, ended.stderr

@@ -2,12 +2,11 @@
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from picture_files import numbered_picture, write_numbered, write_parquet
+from tiny_runs import run_on_two
 
 SCRIPT = """
 import json, sys
@@ -89,15 +88,7 @@ def both_processes(tmp_path, folder, streaming, num_workers):
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
     arguments = [str(script), str(folder), str(tmp_path), str(streaming), str(num_workers)]
-    subprocess.run(
-        [sys.executable, *arguments],
-        check=True, timeout=240, capture_output=True, env=environment(),
-    )  # fmt: skip
-    return [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)]
-
-
-def environment():
-    """This process's, with the tests importable and outside of any cluster's job."""
     here = Path(__file__).parent
-    kept = {k: v for k, v in os.environ.items() if not k.startswith("SLURM")}
-    return {**kept, "PYTHONPATH": f"{here}:{here.parent}", "OMP_NUM_THREADS": "1"}
+    ended = run_on_two(*arguments, env=os.environ | {"PYTHONPATH": f"{here}:{here.parent}"})
+    assert [process.returncode for process in ended] == [0, 0], ended
+    return [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)]

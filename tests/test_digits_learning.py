@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from tiny_runs import rows, train_with
+from tiny_runs import NUM_DIGITS_EPOCHS, rows
 from torch import Tensor
 
 from pixelcnn_lit.configuration import build, compose_config
 from pixelcnn_lit.images import Batch
 from pixelcnn_lit.models import load_model
-
-NUM_EPOCHS = {"pixelcnn": 10, "gated": 11, "pp": 12, "autoencoder": 16}
-WITHOUT_PICTURES = [
-    f"callbacks.{name}=null" for name in ("samples", "reconstructions", "curve", "progress")
-]
 
 
 def digits_of(images: Tensor, known: Batch) -> Tensor:
@@ -26,17 +22,17 @@ def digits_of(images: Tensor, known: Batch) -> Tensor:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
-@pytest.mark.parametrize("name", NUM_EPOCHS)
-def test_every_variant_learns_the_digits_and_draws_what_it_is_asked_for(name: str, tmp_path: Path):
-    options = [f"model={name}", "data=digits", "size=small", "trainer=cpu", "logger=none"]
-    epochs = f"trainer.max_epochs={NUM_EPOCHS[name]}"
-    train_with([*options, *WITHOUT_PICTURES], tmp_path / "run", epochs)
-    [measured] = [row for row in rows(tmp_path / "run") if row["test/bits_per_dim"]]
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("name", NUM_DIGITS_EPOCHS)
+def test_every_variant_learns_the_digits_and_draws_what_it_is_asked_for(
+    name: str, digits_run: Callable[[str], Path]
+):
+    run_dir = digits_run(name)
+    [measured] = [row for row in rows(run_dir) if row["test/bits_per_dim"]]
     # 17 levels: 4.09 bits for who knows nothing; below 1.4 only for who sees the pixel itself
     assert 1.4 < float(measured["test/bits_per_dim"]) <= 1.85
 
-    model = load_model(tmp_path / "run")
+    model = load_model(run_dir)
     data = build(compose_config("train", ["data=digits"]), "data")
     known, unseen = (data.first_examples(split, 10_000) for split in ("train", "test"))
     asked = unseen["label"]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor, distributed, multiprocessing
+from tiny_runs import run_on_two
+from torch import Tensor
 
 from pixelcnn_lit.metrics import BitsPerDim, NatsPerDim, bits_per_dim, nats_per_dim
 
@@ -98,19 +100,27 @@ def shares(rank: int) -> list[Tensor]:
     return [images[:2], images[2:3]] if rank == 0 else [images[3:6], images[6:]]
 
 
-def measure_share(rank: int, folder: str) -> None:
-    """What each of two processes does: count its share, reduce, write down what it got."""
-    store = distributed.FileStore(f"{folder}/store", 2)
-    distributed.init_process_group("gloo", store=store, rank=rank, world_size=2)
-    measured = BitsPerDim()
-    for batch in shares(rank):
-        measured.update(batch, NUM_DIMS)
-    torch.save(measured.compute(), f"{folder}/{rank}.pt")
-    distributed.destroy_process_group()
+SCRIPT = """
+import sys
+import torch
+from test_metrics import NUM_DIMS, BitsPerDim, shares
+
+torch.distributed.init_process_group("gloo")
+rank = torch.distributed.get_rank()
+measured = BitsPerDim()
+for batch in shares(rank):
+    measured.update(batch, NUM_DIMS)
+torch.save(measured.compute(), f"{sys.argv[1]}/{rank}.pt")
+torch.distributed.destroy_process_group()
+"""
+"""What each of two processes does: count its share, reduce, write down what it got."""
 
 
 def test_two_uneven_processes_measure_what_one_does(tmp_path: Path):
-    multiprocessing.spawn(measure_share, (str(tmp_path),), nprocs=2)
+    (tmp_path / "measure.py").write_text(SCRIPT)
+    importable = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
+    ended = run_on_two(str(tmp_path / "measure.py"), str(tmp_path), env=importable)
+    assert [process.returncode for process in ended] == [0, 0], ended
     alone = BitsPerDim()
     alone.update(torch.tensor(LOG_PROBS), NUM_DIMS)
     for rank in range(2):

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import forkserver
 import pytest
 import wandb
 import yaml
@@ -293,13 +293,10 @@ def test_a_sweep_on_the_server_runs_its_trials_and_marks_the_invalid_one(tmp_pat
         "trainer=cpu", "trainer.max_epochs=1", "trainer.limit_train_batches=2", "test=false",
         "trainer.limit_val_batches=1", "logger.wandb.upload_best=false",
     ]  # fmt: skip
-    command = [sys.executable, "-m", "pixelcnn_lit", "sweep", "pp_grid", *overrides]
+    command = ["-m", "pixelcnn_lit", "sweep", "pp_grid", *overrides]
     with WandbSweepServer(trials) as server:
         environment = {**os.environ, **server.environment, "PATH": "/usr/bin:/bin"}
-        ended = subprocess.run(
-            command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=200,
-            check=False,
-        )  # fmt: skip
+        ended = forkserver.run(*command, env=environment, cwd=tmp_path)
     assert ended.returncode == 0, ended.stderr
     assert set(server.runs) == {"one", "two"}
     assert "invalid" in server.tags  # the second one's
@@ -316,13 +313,10 @@ def test_a_sweep_on_the_server_that_is_interrupted_leaves_no_trial_behind(
     tmp_path: Path, signum: signal.Signals
 ) -> None:
     overrides = ["trainer=cpu", "trainer.max_epochs=10000", "logger.wandb.upload_best=false"]
-    command = [sys.executable, "-m", "pixelcnn_lit", "sweep", "pp_grid", *overrides]
+    command = ["-m", "pixelcnn_lit", "sweep", "pp_grid", *overrides]
     with WandbSweepServer({"one": {"model.num_filters": 4}}) as server:
         environment = {**os.environ, **server.environment}
-        sweep = subprocess.Popen(
-            command, env=environment, cwd=tmp_path, stderr=subprocess.PIPE, text=True,
-            preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # even under nohup
-        )  # fmt: skip
+        sweep = forkserver.start(*command, env=environment, cwd=tmp_path)
         last = tmp_path / "runs/pp-digits/sweep-abc/one/checkpoints/last.ckpt"
         while not last.exists() and sweep.poll() is None:
             time.sleep(0.1)

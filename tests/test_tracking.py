@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
+import forkserver
 import pytest
 import torch
 import yaml
@@ -49,8 +49,9 @@ def tracked(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def records(run_dir: Path) -> str:
     """What the W&B run of a folder holds, read back by W&B's own client."""
     [folder] = (run_dir / "wandb").glob("offline-run-*")
-    inspect = [sys.executable, "-m", "wandb", "leet", "inspect", str(folder), "--summary", "--json"]
-    return subprocess.run(inspect, capture_output=True, text=True, check=True).stdout
+    shown = forkserver.run("-m", "wandb", "leet", "inspect", str(folder), "--summary", "--json")
+    assert shown.returncode == 0, shown.stderr
+    return shown.stdout
 
 
 def test_numbers_of_a_step_share_a_row_and_new_columns_reach_back(tmp_path: Path) -> None:

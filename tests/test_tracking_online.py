@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import forkserver
 import pytest
 import torch
 import wandb
@@ -127,8 +126,9 @@ def test_a_server_lost_in_mid_run_is_told_in_one_line_and_sent_to_later(
     assert rows(tmp_path / "run")[-1]["test/bits_per_dim"]
 
     with WandbServer() as later:
-        command = [sys.executable, "-m", "wandb", "sync", "--include-online", str(folder)]
-        subprocess.run(command, env=os.environ | later.environment, check=True, timeout=60)
+        command = ["-m", "wandb", "sync", "--include-online", str(folder)]
+        synced = forkserver.run(*command, env=os.environ | later.environment)
+        assert synced.returncode == 0, synced.stderr
         assert later.runs[0] == (tmp_path / "run/wandb_run_id").read_text()
         sent = [
             float(str(r["train/bits_per_dim"])) for r in later.history if "train/bits_per_dim" in r

@@ -13,7 +13,7 @@ import torch
 import yaml
 from lightning.pytorch.callbacks import Timer
 from PIL import Image
-from tiny_runs import TINY, rows, train_with
+from tiny_runs import CURVE, TINY, rows, train_with
 
 from pixelcnn_lit.checkpoints import global_step
 from pixelcnn_lit.data import DigitsDataModule
@@ -45,7 +45,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a finished run; what it said lies beside it."""
     run_dir = tmp_path_factory.mktemp("train") / "run"
     with (run_dir.parent / "said").open("w") as said, redirect_stdout(said):
-        train_with(OPTIONS, run_dir, "callbacks.samples.every_n_epochs=2")
+        train_with(OPTIONS, run_dir, CURVE, "callbacks.samples.every_n_epochs=2")
     return run_dir
 
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
+import forkserver
 import pytest
 import torch
-from tiny_runs import begin_with, rows
+from tiny_runs import begin_with, rows, run_on_two, train_with
 
 from pixelcnn_lit.configuration import compose_config
 
@@ -32,11 +30,8 @@ LAYERS = ["model.network.num_layers=2", "model.network.num_hidden=8"]
 SHORT = ["trainer.max_epochs=1", "trainer.limit_train_batches=4"]
 
 
-def run(run_dir: Path, *options: str) -> dict[str, dict[int, float]]:
-    """Trains in processes of its own; every metric by step."""
-    process = begin_with(OPTIONS, run_dir, *options)
-    _, said = process.communicate()
-    assert process.returncode == 0, said
+def metrics(run_dir: Path) -> dict[str, dict[int, float]]:
+    """Every metric by step."""
     metrics: dict[str, dict[int, float]] = {}
     for row in rows(run_dir):
         for name, value in row.items():
@@ -46,20 +41,29 @@ def run(run_dir: Path, *options: str) -> dict[str, dict[int, float]]:
 
 
 @pytest.mark.parametrize(
-    ("options", "num_steps"),
+    ("options", "num_steps", "started_by"),
     [
-        pytest.param(PP, 2 * 11, id="pp"),
-        pytest.param(["model=pixelcnn", *LAYERS, *SHORT], 4, id="pixelcnn"),
-        pytest.param(["model=gated", *LAYERS, *SHORT], 4, id="gated"),
-        pytest.param(["model=autoencoder", *LAYERS, *SHORT], 4, id="autoencoder"),
+        pytest.param(PP, 2 * 11, "itself", id="pp"),
+        pytest.param(["model=pixelcnn", *LAYERS, *SHORT], 4, "torchrun", id="pixelcnn"),
+        pytest.param(["model=gated", *LAYERS, *SHORT], 4, "torchrun", id="gated"),
+        pytest.param(["model=autoencoder", *LAYERS, *SHORT], 4, "torchrun", id="autoencoder"),
     ],
 )
-def test_two_processes_train_like_one(options: list[str], num_steps: int, tmp_path: Path) -> None:
+def test_two_processes_train_like_one(
+    options: list[str], num_steps: int, started_by: str, tmp_path: Path
+) -> None:
     """And none looks for parameters without a gradient, which would only hide them."""
     strategy = compose_config("train", ["trainer=ddp_cpu"]).trainer.strategy
     assert strategy.get("find_unused_parameters", False) is False
-    one = run(tmp_path / "one", "trainer=cpu", *options)
-    two = run(tmp_path / "two", "trainer=ddp_cpu", *options)
+    train_with(OPTIONS, tmp_path / "one", "trainer=cpu", *options)
+    on_two = [*OPTIONS, "trainer=ddp_cpu", *options]
+    if started_by == "itself":
+        ended = [forkserver.ended(begin_with(on_two, tmp_path / "two"))]
+    else:
+        command = ["-m", "pixelcnn_lit", "train", *on_two, f"run_dir={tmp_path / 'two'}"]
+        ended = run_on_two(*command)
+    assert [process.returncode for process in ended] == [0] * len(ended), ended
+    one, two = metrics(tmp_path / "one"), metrics(tmp_path / "two")
     # 360 test images, 144 validation images: the last batches are short and the ranks uneven
     curves = ("train/bits_per_dim", "train/nats_per_dim", "gradient_norm")
     for name in (*curves, "val/bits_per_dim", "test/bits_per_dim", "test/nats_per_dim"):
@@ -87,10 +91,7 @@ def test_a_loss_that_is_not_a_number_on_one_process_stops_all_before_a_checkpoin
     script, run_dir = tmp_path / "poisoned.py", tmp_path / "run"
     script.write_text(POISONED)
     options = [*OPTIONS, *PP, "trainer=ddp_cpu", f"run_dir={run_dir}"]
-    ended = subprocess.run(
-        [sys.executable, str(script), *options],
-        capture_output=True, text=True, check=False, env=os.environ, timeout=200,
-    )  # fmt: skip
+    ended = forkserver.run(str(script), "train", *options)
     assert ended.returncode == 1, ended.stderr
     [message] = [m for m in ended.stderr.splitlines() if m.startswith("error: ")]
     kept = run_dir / "bad_batch-rank1.pt"

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+import forkserver
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -370,7 +371,7 @@ def test_a_resumed_run_may_change_its_dropout_and_clears_away_what_a_kill_left(
     assert global_step(tmp_path / "run/checkpoints/last.ckpt") == 10
 
 
-def wait_for_checkpoint(process: subprocess.Popen[str], run_dir: Path) -> None:
+def wait_for_checkpoint(process: forkserver.Command | subprocess.Popen[str], run_dir: Path) -> None:
     for _ in range(1200):
         if (run_dir / "checkpoints/last.ckpt").exists() or process.poll() is not None:
             return

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import os
+import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import forkserver
 from lightning import LightningModule, Trainer
 
 from pixelcnn_lit.configuration import compose_config
@@ -21,7 +23,14 @@ TINY = [
     "model.likelihood.num_logistic_mix=2",
     "trainer.limit_val_batches=1",
     "callbacks.progress=null",
+    "callbacks.curve=null",  # it takes longer than the training
 ]
+CURVE = "callbacks.curve={_target_:pixelcnn_lit.callbacks.LearningCurve}"
+"""Brings the picture back."""
+
+
+NUM_DIGITS_EPOCHS = {"pixelcnn": 10, "gated": 11, "pp": 12, "autoencoder": 16}
+"""After which every variant, as `make train` sets it up, is a good model of the digits."""
 
 
 def train_with(options: Sequence[str], run_dir: Path, *overrides: str) -> float | None:
@@ -35,14 +44,35 @@ def begin_with(
     *overrides: str,
     environment: dict[str, str] | None = None,
     run_by: Sequence[str] = (),
-) -> subprocess.Popen[str]:
-    """A run in a process of its own, whose errors can be read; ``run_by`` a command, if any."""
-    command = [sys.executable, "-m", "pixelcnn_lit", "train", *options, f"run_dir={run_dir}"]
+) -> forkserver.Command | subprocess.Popen[str]:
+    """A run in a process of its own, whose output can be read; ``run_by`` a command, if any."""
+    train = ["-m", "pixelcnn_lit", "train", *options, f"run_dir={run_dir}", *overrides]
+    env = os.environ | (environment or {})
+    if not run_by:
+        return forkserver.start(*train, env=env)
     return subprocess.Popen(
-        [*run_by, *command, *overrides],
-        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-        env=os.environ | (environment or {}),
+        [*run_by, sys.executable, *train],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env,
     )  # fmt: skip
+
+
+def run_on_two(
+    *arguments: str, env: Mapping[str, str] = os.environ, timeout: float = 240
+) -> list[subprocess.CompletedProcess[str]]:
+    """`python ARGUMENTS` in two processes that know of each other, as torchrun starts them."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    shared = {
+        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2",
+        "LOCAL_WORLD_SIZE": "2", "GROUP_RANK": "0", "TORCHELASTIC_RUN_ID": str(port),
+    }  # fmt: skip
+    outside = {name: value for name, value in env.items() if not name.startswith("SLURM")}
+    processes = [
+        forkserver.start(*arguments, env=outside | shared | {"RANK": rank, "LOCAL_RANK": rank})
+        for rank in ("0", "1")
+    ]
+    return [forkserver.ended(process, timeout) for process in processes]
 
 
 def rows(run_dir: Path) -> list[dict[str, str]]:

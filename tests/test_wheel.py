@@ -13,26 +13,28 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-NEEDED = ["pixelcnn_lit", "conf", "sweeps", "pyproject.toml", "setup.py", "MANIFEST.in"]
+FOLDERS = ["pixelcnn_lit", "conf", "sweeps"]
+FILES = ["pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE"]
 TINY = [
     "trainer=cpu", "debug=fast", "model.network.num_filters=4", "model.network.num_hierarchies=1",
     "callbacks.samples=null",
 ]  # fmt: skip
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # six commands, each a new process
 
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Built from a copy, as building leaves folders beside its sources."""
     folder = tmp_path_factory.mktemp("build")
-    for name in [*NEEDED, "README.md", "LICENSE"]:
-        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
-        copy(ROOT / name, folder / "source" / name) if name != NEEDED[0] else copy(
-            ROOT / name, folder / "source" / name, ignore=shutil.ignore_patterns("__pycache__")
-        )
+    source = folder / "source"
+    for name in FOLDERS:
+        unneeded = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / name, source / name, ignore=unneeded)
+    for name in FILES:
+        shutil.copy(ROOT / name, source)
     pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
-    subprocess.run([*pip, "--wheel-dir", folder / "out", folder / "source"], check=True)
+    subprocess.run([*pip, "--wheel-dir", folder / "out", source], check=True)
     [built] = (folder / "out").iterdir()
     return built
 

@@ -8,6 +8,7 @@ import re
 import typing
 from collections.abc import Callable, Iterator
 
+from hydra.core.hydra_config import HydraConfig
 from hydra.utils import get_object
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -36,8 +37,9 @@ def _check(config: DictConfig, options_type: type) -> None:
             raise OptionError(f"{name}: must be given")
         _check_value(name, plain(config, name), hint)
     written = OmegaConf.to_yaml(config, resolve=False)
+    chosen = HydraConfig.get().runtime.choices
     for name, value in _unresolved(config).items():
-        is_read = name in allowed or isinstance(value, dict)
+        is_read = name in allowed or chosen.get(name) is not None
         if not is_read and not re.search(rf"\$\{{[^}}]*\b{re.escape(name)}\b", written):
             raise OptionError(f"{name}={shown(value)}: {unknown(name, '', list(allowed))}")
     OmegaConf.to_container(config, resolve=True)  # before anything is imported

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, Quote, QuotedString
+from hydra.core.override_parser.types import Glob, Override, Quote, QuotedString
 from hydra.errors import HydraException
 
 from pixelcnn_lit.messages import OptionError
@@ -67,6 +67,8 @@ def read_command_line(words: Sequence[str]) -> CommandLine:
     parser.add_argument("--package", "-p")
     parser.add_argument("overrides", nargs="*")
     read = parser.parse_intermixed_args(words)
+    if read.multirun and read.cfg:
+        raise OptionError("--cfg: prints one configuration, not together with --multirun")
     flags = ["--cfg", read.cfg] if read.cfg else []
     flags += ["--resolve"] if read.resolve else []
     flags += ["--package", read.package] if read.package else []
@@ -129,7 +131,7 @@ def _values(override: str) -> list[str]:
     parsed = _parse(override)
     if not parsed.is_sweep_override():
         return [override]
-    if not parsed.is_discrete_sweep():
+    if not parsed.is_discrete_sweep() or isinstance(parsed.value(), Glob):
         return []
     return [f"{parsed.get_key_element()}={value}" for value in parsed.sweep_string_iterator()]
 

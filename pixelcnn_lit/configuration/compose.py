@@ -85,17 +85,21 @@ class _Composer:
                 choices = self._choices(group)
                 if choices and value not in choices:
                     return f"{override}: {group} may be {', '.join(choices)}, or be left out"
-        if found := re.search(r"Could not (?:find|load) '([^']+)/([^'/]+)'", message):
+        if found := re.search(r"Could not (?:find|load) '([^']+)/([^'/]*)'", message):
             group, choice = found.groups()
-            choices = self._choices(group)
-            allowed = f"{group} may be {', '.join(choices)}"
-            return f"{group}={choice}: no such choice{suggest(choice, choices)}; {allowed}"
+            if choices := self._choices(group):
+                allowed = f"{group} may be {', '.join(choices)}"
+                return f"{group}={choice}: no such choice{suggest(choice, choices)}; {allowed}"
         if isinstance(error, OmegaConfBaseException):
             return explain_omegaconf(error)
         return message
 
     def _explain_unknown_key(self, key: str, overrides: list[str]) -> str:
-        override = next((o for o in overrides if o.split("=")[0].split("@")[0] == key), key)
+        override = next(
+            (o for o in overrides if key in (o.split("=")[0], o.split("=")[0].split("@")[0])), None
+        )
+        if override is None:  # then it is a file in conf/ that is wrong
+            return f"{key}: no such option in {self._config_name}.yaml"
         config = self.compose([o for o in overrides if o != override])
         chosen = {str(k): v for k, v in HydraConfig.get().runtime.choices.items()}
         parent, _, name = key.rpartition(".")
@@ -111,8 +115,9 @@ class _Composer:
             told = f"{override}: {parent}={chosen.get(parent, '{}')} has no options"
             others = [c for c in self._choices(parent) if c != chosen.get(parent)]
             return f"{told}; {parent} may also be {', '.join(others)}" if others else told
-        if not parent and (choices := self._choices(name)):
-            return f"{override}: {name} is null here; choose {name}={'|'.join(choices)} with it"
+        if not parent and name in chosen:
+            choices = "|".join(self._choices(name))
+            return f"{override}: {name} is null here; choose {name}={choices} with it"
         deeper = list(_below(OmegaConf.to_container(node), parent))
         if now := [path for path in deeper if path.endswith(f".{name}")]:
             return f"{override}: no such option; it is {' or '.join(now)} now"

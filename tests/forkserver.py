@@ -236,13 +236,22 @@ def take_place(request_file: int, stdout: int, stderr: int) -> dict:
     for source, target in [(null, 0), (stdout, 1), (stderr, 2)]:
         os.dup2(source, target)
         os.close(source)
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # even under nohup
+    for signum in (signal.SIGHUP, signal.SIGTERM):
+        signal.signal(signum, signal.SIG_DFL)  # SIGHUP even under nohup
     os.environ.clear()
     os.environ.update(request["env"])
     os.chdir(request["cwd"])
     tempfile.tempdir = None
     time.tzset()
+    _own_media_folder()
     return request
+
+
+def _own_media_folder() -> None:
+    """W&B makes a temporary folder on import, which the first process that ends would remove."""
+    media = importlib.import_module("wandb.sdk.data_types._private")
+    media.MEDIA_TMP._finalizer.detach()
+    media.MEDIA_TMP.__init__("wandb-media")
 
 
 def run_as_python(arguments: Sequence[str]) -> None:
@@ -259,5 +268,6 @@ def run_as_python(arguments: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     if (request := serve(socket.socket(fileno=int(sys.argv[1])))) is not None:
         run_as_python(request["arguments"])

@@ -18,9 +18,9 @@ ifdef EXPERIMENT
 else
   RUN_OPTIONS = model=$(VARIANT) data=$(DATA) size=$(SIZE)
 endif
-# one thread per test process: the small arrays of the tests gain nothing from more
+# two processes with a thread each: the small arrays of the tests gain nothing from more threads
 JOBS ?= 2
-PYTEST := OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n $(JOBS) --dist loadfile
+PYTEST := OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help install check format test test-all smoke train sample evaluate sweep slurm mutants clean

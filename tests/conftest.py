@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,6 +17,18 @@ def pytest_configure(config: pytest.Config) -> None:
     """One fork server for all processes of pytest-xdist."""
     if getattr(config.option, "numprocesses", None):
         os.environ[forkserver.ADDRESS] = forkserver.address()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files first, so that no process of pytest-xdist is at work long after the other."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return
+    longest: Counter[Path] = Counter()
+    for item in items:
+        if marker := item.get_closest_marker("timeout"):
+            longest[item.path] = max(longest[item.path], marker.args[0])
+    number = Counter(item.path for item in items)
+    items.sort(key=lambda item: (-longest[item.path], -number[item.path]))
 
 
 @pytest.fixture(autouse=True)

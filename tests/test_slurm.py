@@ -111,7 +111,8 @@ def test_a_two_node_job_survives_its_time_limit_and_the_loss_of_a_node(
     output, last = tmp_path / "out.txt", tmp_path / "run/checkpoints/last.ckpt"
     job = cluster.submit(
         output, f"run_dir={tmp_path}/run", "trainer.max_steps=400", "trainer.max_epochs=-1",
-        "trainer.limit_val_batches=1", "model.network.num_filters=4", "model.network.num_hierarchies=1",
+        "trainer.limit_val_batches=1",
+        "model.network.num_filters=4", "model.network.num_hierarchies=1",
         "callbacks.samples=null", "callbacks.checkpoints.every_n_steps=10", "data.batch_size=8",
     )  # fmt: skip
 

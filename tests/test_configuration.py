@@ -243,10 +243,10 @@ def test_ctrl_c_that_lightning_ends_with_status_1_ends_all_jobs(
 def test_an_added_option_at_the_top_that_nothing_reads_is_refused() -> None:
     assert refusal("+max_epochs=7").startswith("max_epochs=7: no such option")
     assert refusal("+width=???").startswith("width=???: no such option")
-    for reader in ("${width}", "${..width}", "${oc.select:width,8}"):
+    for reader in ("${width}", "${...width}", "${oc.select:width,8}"):
         config = compose_config("train", [*CPU, "+width=7", f"model.network.num_filters={reader}"])
         check(config, RunOptions)
-        assert config.model.num_filters == 7
+        assert config.model.network.num_filters == 7
 
 
 def test_an_option_of_a_part_that_is_left_out_is_refused() -> None:

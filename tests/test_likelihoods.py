@@ -320,7 +320,7 @@ def test_uncoupled_parameters_are_grouped_by_colour(likelihood):
         (LogisticMixture(4, 256, 2), 30),
         (ChannelLogisticMixture(3, 256), 90),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, int) else type(value).__name__,
 )
 def test_number_of_parameters(likelihood, num_params):
     assert likelihood.num_params == num_params

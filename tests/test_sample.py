@@ -17,7 +17,8 @@ from PIL import Image
 from tiny_runs import write_checkpoint
 
 from pixelcnn_lit import configuration
-from pixelcnn_lit.commands.sample import SampleOptions, main, sample
+from pixelcnn_lit.__main__ import main
+from pixelcnn_lit.commands.sample import SampleOptions, sample
 from pixelcnn_lit.configuration import compose_config
 from pixelcnn_lit.data.abstract import AbstractImageDataModule
 from pixelcnn_lit.data.tables.decoding import ImageDecoder

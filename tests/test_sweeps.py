@@ -16,6 +16,7 @@ import wandb
 import yaml
 from rich.console import Console
 from tiny_runs import rows
+from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
 from wandb_server import WandbSweepServer
 
 from pixelcnn_lit.commands.sweep import main
@@ -261,15 +262,17 @@ def test_an_offline_sweep_ranks_its_trials_and_tells_invalid_from_crashed(
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     config = read_sweep("pp_grid").config
     config["parameters"] = {
-        "model.num_filters": {"values": [4, 6, -1]},  # 6 is planted, no network is that narrow
-        "model.num_hierarchies": {"value": 1},
+        "model.network.num_filters": {
+            "values": [4, 6, -1]
+        },  # 6 is planted, no network is that narrow
+        "model.network.num_hierarchies": {"value": 1},
     }
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(config))
     overrides = [
         "trainer=cpu", "trainer.max_epochs=1", "trainer.limit_train_batches=2", "test=false",
         "trainer.limit_val_batches=1", "callbacks.samples=null", "logger=none",
         "+callbacks.planted._target_=planted.Planted",
-        "+callbacks.planted.width=${model.num_filters}",
+        "+callbacks.planted.width=${model.network.num_filters}",
     ]  # fmt: skip
     words = [f"{tmp_path}/tiny.yaml", "--offline", "--count", "9", "--folder", f"{tmp_path}/out"]
     monkeypatch.setattr(sys, "argv", ["pixelcnn-lit", "sweep", *words, *overrides])
@@ -285,10 +288,41 @@ def test_an_offline_sweep_ranks_its_trials_and_tells_invalid_from_crashed(
     assert (tmp_path / "out/sweep.png").stat().st_size > 1000
 
 
+SWITCHED = {"model/network": {"values": ["gated", "pixelcnn"]}, "model": {"value": "autoencoder"}}
+"""Parameters of a sweep that swaps a whole node."""
+
+
+def test_a_sweep_may_switch_a_group_through_the_agents_command_builder() -> None:
+    for chosen in SWITCHED["model/network"]["values"]:
+        config = {"model/network": {"value": chosen}, "model": {"value": "autoencoder"}}
+        words = create_sweep_command_args({"args": config})["args_no_hyphens"]
+        assert compose_config("train", words).model.network.name == chosen
+
+
+@pytest.mark.slow
+def test_an_offline_sweep_may_switch_a_group(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = read_sweep("pp_grid").config | {"parameters": SWITCHED}
+    (tmp_path / "switched.yaml").write_text(yaml.safe_dump(config))
+    overrides = [
+        "trainer=cpu", "trainer.max_epochs=1", "trainer.limit_train_batches=2", "test=false",
+        "trainer.limit_val_batches=1", "callbacks.reconstructions=null", "logger=none",
+        "model.network.num_layers=2", "callbacks.curve=null",
+    ]  # fmt: skip
+    words = [f"{tmp_path}/switched.yaml", "--offline", "--folder", f"{tmp_path}/out"]
+    monkeypatch.setattr(sys, "argv", ["pixelcnn-lit", "sweep", *words, *overrides])
+    main()
+    said = capsys.readouterr()
+    assert "2 trials by val/bits_per_dim" in said.out
+    kept = [yaml.safe_load(f.read_text()) for f in sorted((tmp_path / "out").glob("*/config.yaml"))]
+    assert [run["model"]["network"]["name"] for run in kept] == ["gated", "pixelcnn"]
+
+
 @pytest.mark.slow
 def test_a_sweep_on_the_server_runs_its_trials_and_marks_the_invalid_one(tmp_path: Path) -> None:
     """W&B's agent in a shell whose `python` is not this one."""
-    trials = {"one": {"model.num_filters": 4}, "two": {"model.num_hierarchies": 9}}
+    trials = {"one": {"model.network.num_filters": 4}, "two": {"model.network.num_hierarchies": 9}}
     overrides = [
         "trainer=cpu", "trainer.max_epochs=1", "trainer.limit_train_batches=2", "test=false",
         "trainer.limit_val_batches=1", "logger.wandb.upload_best=false",
@@ -314,7 +348,7 @@ def test_a_sweep_on_the_server_that_is_interrupted_leaves_no_trial_behind(
 ) -> None:
     overrides = ["trainer=cpu", "trainer.max_epochs=10000", "logger.wandb.upload_best=false"]
     command = ["-m", "pixelcnn_lit", "sweep", "pp_grid", *overrides]
-    with WandbSweepServer({"one": {"model.num_filters": 4}}) as server:
+    with WandbSweepServer({"one": {"model.network.num_filters": 4}}) as server:
         environment = {**os.environ, **server.environment}
         sweep = forkserver.start(*command, env=environment, cwd=tmp_path)
         last = tmp_path / "runs/pp-digits/sweep-abc/one/checkpoints/last.ckpt"

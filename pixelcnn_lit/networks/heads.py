@@ -10,11 +10,10 @@ from pixelcnn_lit.layers import (
     Output,
     Pointwise,
     RasterCache,
-    activation,
     color_groups,
     color_mask,
 )
-from pixelcnn_lit.layers.activations import ResnetActivation
+from pixelcnn_lit.layers.activations import RESNET_ACTIVATIONS, ResnetActivation
 
 
 class Head(nn.Module):
@@ -41,7 +40,7 @@ class ColorHead(nn.Module):
         resnet_activation: ResnetActivation,
     ) -> None:
         super().__init__()
-        self.activation, widening = activation(resnet_activation)
+        self.activation, widening = RESNET_ACTIVATIONS[resnet_activation]
         groups = color_groups(num_filters, colors)
         hears = color_mask("A", color_groups(in_channels, colors), groups)[:, :, None, None]
         passes = color_mask("B", groups.repeat(widening), color_groups(num_params, colors))

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pixelcnn_lit.layers import ImageConv2d, RasterCache
-from pixelcnn_lit.layers.activations import ResnetActivation
-from pixelcnn_lit.networks.base import AbstractNetwork, check_positive, check_room
+from pixelcnn_lit.layers.activations import RESNET_ACTIVATIONS, ResnetActivation
+from pixelcnn_lit.networks.base import AbstractNetwork, Conds, Features, check_sizes
 from pixelcnn_lit.networks.heads import ColorHead, Head
 from pixelcnn_lit.networks.streams import Stream
 from pixelcnn_lit.networks.weight_norm import normalise_weights, normed_layers
@@ -52,7 +52,7 @@ class PixelCNNPPOptions:
 
     def __post_init__(self) -> None:
         """Refuse what fits no image."""
-        check_positive(self, "num_resnet", "num_hierarchies", "num_filters")
+        check_sizes(self, "num_resnet", "num_hierarchies", "num_filters")
         dims = list(self.receptive_field_dims)
         if len(dims) != 2 or min(dims) < 3 or dims[1] % 2 == 0:
             raise ValueError(
@@ -61,9 +61,12 @@ class PixelCNNPPOptions:
             )
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout={self.dropout}: in [0, 1)")
+        if self.resnet_activation not in RESNET_ACTIVATIONS:
+            allowed = ", ".join(RESNET_ACTIVATIONS)
+            raise ValueError(f"resnet_activation={self.resnet_activation!r}: allowed are {allowed}")
 
 
-class PixelCNNPP(AbstractNetwork):
+class PixelCNNPP(AbstractNetwork[PixelCNNPPOptions]):
     """Two streams on several levels of resolution, joined by skip connections.
 
     The stream u sees the rows above, the stream ul also the row so far, so there is no blind
@@ -83,40 +86,10 @@ class PixelCNNPP(AbstractNetwork):
 
     options_type = PixelCNNPPOptions
 
-    def __init__(
-        self,
-        options: PixelCNNPPOptions,
-        in_channels: int,
-        num_params: int,
-        *,
-        num_colors: int | None = None,
-        orders_channels: bool = False,
-        cond_channels: int = 0,
-    ) -> None:
-        """Build the streams.
-
-        Args:
-            options: sizes and kinds of the streams.
-            in_channels: floats per pixel.
-            num_params: parameters per pixel, as the likelihood says.
-            num_colors: C; None for ``in_channels``.
-            orders_channels: let a colour's parameters see the pixel's earlier colours.
-            cond_channels: size of the condition, 0 for none.
-
-        Raises:
-            ValueError: naming the option, if one leaves a colour without features.
-        """
-        super().__init__(
-            in_channels,
-            num_params,
-            num_colors=num_colors,
-            orders_channels=orders_channels,
-            cond_channels=cond_channels,
-            num_hierarchies=options.num_hierarchies,
-        )
-        check_room(self.colors, options, "num_filters")
-        self.data_init = options.data_init
-        num_filters = options.num_filters
+    def _build(self, options: PixelCNNPPOptions) -> None:
+        check_sizes(options, "num_filters", least=self.colors)
+        self.num_hierarchies, self.data_init = options.num_hierarchies, options.data_init
+        in_channels, num_filters = self.in_channels, options.num_filters
         rows, columns = options.receptive_field_dims
         side = columns // 2
         above, around = range(-rows + 1, 0), range(-side, side + 1)
@@ -124,14 +97,14 @@ class PixelCNNPP(AbstractNetwork):
         self.u_above = ImageConv2d(image_channels, num_filters, above, around)
         self.ul_above = ImageConv2d(image_channels, num_filters, range(-1, 0), around)
         self.ul_left = ImageConv2d(image_channels, num_filters, range(-1, 1), range(-side, 0))
-        shape = (options.num_resnet, options.num_hierarchies, num_filters, cond_channels)
+        shape = (options.num_resnet, options.num_hierarchies, num_filters, self.cond_channels)
         style = (options.resnet_activation, options.dropout)
         self.u = Stream(*shape, *style, range(-rows + 2, 1), around, range(-1, 2), reads=0)
         self.ul = Stream(*shape, *style, range(-1, 1), range(-side, 1), range(-1, 1), reads=1)
         self.head = (
-            ColorHead(num_filters, self.colors, in_channels, num_params, style[0])
+            ColorHead(num_filters, self.colors, in_channels, self.num_params, style[0])
             if self.colors > 1
-            else Head(num_filters, num_params)
+            else Head(num_filters, self.num_params)
         )
         for layer in normed_layers(self):
             nn.init.normal_(layer.weight, std=0.05)
@@ -159,20 +132,14 @@ class PixelCNNPP(AbstractNetwork):
         marked = torch.cat([x, torch.ones_like(x[:, :1])], 1)
         return F.pad(marked, (0, -x.shape[-1] % block, 0, -x.shape[-2] % block))
 
-    def vertical(
-        self, x: Tensor, conds: list[Tensor | None], cache: RasterCache | None = None
-    ) -> list[list[Tensor]]:
+    def vertical(self, x: Tensor, conds: Conds, cache: RasterCache | None = None) -> Features:
         """The stream u, and what the stream ul starts from of the row above (level 0, last)."""
         features = self.u(self.u_above(x, cache), conds, None, cache)[1]
         features[0].append(self.ul_above(x, cache))
         return features
 
     def horizontal(
-        self,
-        x: Tensor,
-        features: list[list[Tensor]],
-        conds: list[Tensor | None],
-        cache: RasterCache | None = None,
+        self, x: Tensor, features: Features, conds: Conds, cache: RasterCache | None = None
     ) -> Tensor:
         """The stream ul and the head."""
         start = features[0][-1] + self.ul_left(x, cache)

@@ -15,9 +15,9 @@ from pixelcnn_lit.layers import (
     Pointwise,
     RasterCache,
     Upsample,
-    activation,
 )
-from pixelcnn_lit.layers.activations import ResnetActivation
+from pixelcnn_lit.layers.activations import RESNET_ACTIVATIONS, ResnetActivation
+from pixelcnn_lit.networks.base import Conds, Features
 
 SECOND_CONVOLUTION_DEVIATION = 0.1
 """What data-dependent initialisation gives the second convolution of a block: near identity."""
@@ -48,15 +48,8 @@ class Stream(nn.Module):
 
         def block(num_skips: int) -> GatedResnet:
             skip_channels = num_skips * num_filters
-            return GatedResnet(
-                num_filters,
-                skip_channels,
-                cond_channels,
-                resnet_activation,
-                dropout,
-                rows,
-                columns,
-            )
+            style = (resnet_activation, dropout)
+            return GatedResnet(num_filters, skip_channels, cond_channels, *style, rows, columns)
 
         coarsest = num_hierarchies - 1
         self.num_resnet = num_resnet
@@ -75,12 +68,8 @@ class Stream(nn.Module):
         self.up = nn.ModuleList(Upsample(num_filters, num_filters, upward) for _ in range(coarsest))
 
     def forward(
-        self,
-        x: Tensor,
-        conds: list[Tensor | None],
-        above: list[list[Tensor]] | None,
-        cache: RasterCache | None = None,
-    ) -> tuple[Tensor, list[list[Tensor]]]:
+        self, x: Tensor, conds: Conds, above: Features | None, cache: RasterCache | None = None
+    ) -> tuple[Tensor, Features]:
         """The stream's output on the finest level and the features of its blocks, per level.
 
         Args:
@@ -89,17 +78,17 @@ class Stream(nn.Module):
             above: the features of the stream u, or None if this is u.
             cache: of a walk, if there is one; sleeping levels give no features.
         """
-        features: list[list[Tensor]] = [[] for _ in self.encoder]
+        features: Features = [[] for _ in self.encoder]
         return self._level(0, x, conds, above, cache, features), features
 
     def _level(
         self,
         level: int,
         x: Tensor,
-        conds: list[Tensor | None],
-        above: list[list[Tensor]] | None,
+        conds: Conds,
+        above: Features | None,
         cache: RasterCache | None,
-        features: list[list[Tensor]],
+        features: Features,
     ) -> Tensor:
         skips = [x]
         read = iter(above[level]) if above else None
@@ -139,7 +128,7 @@ class GatedResnet(nn.Module):
         columns: range,
     ) -> None:
         super().__init__()
-        self.activation, widening = activation(resnet_activation)
+        self.activation, widening = RESNET_ACTIVATIONS[resnet_activation]
         wide = widening * num_filters
         self.conv_in = CausalConv2d(wide, num_filters, rows, columns)
         self.skip = Pointwise(widening * skip_channels, num_filters) if skip_channels else None

@@ -24,8 +24,8 @@ from pixelcnn_lit.layers import (
     color_mask,
     kernel_mask,
 )
-from pixelcnn_lit.layers.activations import RESNET_ACTIVATIONS
 from pixelcnn_lit.layers.causal import AbstractConv2d
+from pixelcnn_lit.networks.pixelcnn_pp import RESNET_ACTIVATIONS
 
 pytestmark = pytest.mark.usefixtures("float64")
 

@@ -224,8 +224,6 @@ class AbstractLitModel(LightningModule, ABC):
         second: Tensor,
         num_steps: int,
         *,
-        temperature: float = 1.0,
-        guidance: float = 1.0,
         generator: torch.Generator | None = None,
     ) -> Tensor:
         """Draw images on the way from one condition to another.
@@ -237,9 +235,7 @@ class AbstractLitModel(LightningModule, ABC):
             first: B conditions: labels, embeddings or codes.
             second: as many, of the same kind.
             num_steps: at least 2; both ends are included.
-            temperature: as for :meth:`sample`, as all below.
-            guidance: 1 is conditional.
-            generator: seeds the images.
+            generator: as for :meth:`sample`.
 
         Returns:
             Levels (num_steps, B, C, H, W) on the model's device.
@@ -256,9 +252,7 @@ class AbstractLitModel(LightningModule, ABC):
         seeds = sampling.draw_seeds(len(first), torch.Generator().manual_seed(seed))
         images = self.sample(
             num_steps * len(first),
-            mix(ends[0], ends[1], num_steps).flatten(0, 1),
-            temperature=temperature,
-            guidance=guidance,
+            mix(*ends, num_steps).flatten(0, 1),
             seeds=seeds * num_steps,
         )
         return images.unflatten(0, (num_steps, -1))

@@ -15,7 +15,7 @@ from pixelcnn_lit.images import level_dtype
 from pixelcnn_lit.likelihoods import AbstractPixels
 from pixelcnn_lit.likelihoods.guided import GuidedPixels
 from pixelcnn_lit.sampling.choosers import AbstractRowChooser, Chooser, can_be_recorded
-from pixelcnn_lit.sampling.graphs import AbstractRunner, runner
+from pixelcnn_lit.sampling.graphs import Runner, runner
 from pixelcnn_lit.sampling.pixel_model import PixelModel
 from pixelcnn_lit.sampling.scans import CachedScan, NaiveScan
 
@@ -34,7 +34,7 @@ def walk(
     guidance: float = 1.0,
     cached: bool = True,
     on_row: RowHook | None = None,
-    run_by: AbstractRunner | None = None,
+    run_by: Runner | None = None,
 ) -> Tensor:
     """Go through the positions of B images in raster order and let ``chooser`` fill them.
 
@@ -45,7 +45,7 @@ def walk(
         cond: as the network takes it.
         temperature: above 0; see the likelihoods.
         guidance: other than 1, also walk without the condition (zeros) and mix the two; see
-            :class:`~pixelcnn_lit.likelihoods.guided.GuidedPixels`.
+            :class:`~pixelcnn_lit.likelihoods.guided.GuidedPixels`. Needs a ``cond``.
         cached: compute each activation once; False for the naive reference.
         on_row: told about every finished row.
         run_by: runs the work of each row; None for CUDA graphs where they are possible.
@@ -53,8 +53,6 @@ def walk(
     Returns:
         Levels (B, C, H, W) of :func:`~pixelcnn_lit.images.level_dtype`.
     """
-    if guidance != 1 and cond is None:
-        raise ValueError(f"guidance={guidance}: needs a condition")
     x = model.blank(num_images)
     run_by = run_by or runner(x.device, recordable=cached and can_be_recorded(chooser))
     filler = _RowFiller(model, x, chooser, cond, temperature, guidance, cached)
@@ -63,7 +61,7 @@ def walk(
     for row in range(model.image_size[0]):
         with torch.inference_mode():  # a sixth faster than no_grad: less to do for small tensors
             filler.read(row)
-            run_by.run(filler.scan.kind(row), partial(filler.fill, row))
+            run_by(filler.scan.kind(row), partial(filler.fill, row))
             images[:, :, row] = filler.chosen.movedim(-1, 1)
         if on_row:
             on_row(images, row + 1)

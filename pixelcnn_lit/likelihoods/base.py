@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import torch
 from torch import Size, Tensor
-from torch.distributions import Distribution
+from torch.distributions import Distribution, constraints
 
 
 class AbstractPixels(Distribution, ABC):
@@ -22,7 +22,6 @@ class AbstractPixels(Distribution, ABC):
         num_uniforms: how many uniform numbers ``quantile`` turns into one pixel.
     """
 
-    arg_constraints: ClassVar = {}
     logits: Tensor
 
     def __init__(
@@ -31,6 +30,11 @@ class AbstractPixels(Distribution, ABC):
         self.num_levels = num_levels
         self.num_uniforms = num_uniforms
         super().__init__(batch_shape, Size([channels]), validate_args=False)
+
+    @property
+    def arg_constraints(self) -> dict[str, constraints.Constraint]:
+        """None: parameters are not checked either."""
+        return {}
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log-probability of whole pixels, in nats.

@@ -183,9 +183,9 @@ class ChannelLogisticMixturePixels(AbstractPixels):
         return (self.logits.log_softmax(-1) + components).logsumexp(-1).sum(-1)
 
     def _level_log_probs(self, color: int, levels: Tensor) -> Tensor:
-        parameters = (self.logits, self.loc, self.log_scale)
-        own = [parameter[..., color, :] for parameter in parameters]  # each (…, K)
-        return mixture_level_log_probs(*own, self.num_levels)
+        logits, loc = self.logits[..., color, :], self.loc[..., color, :]
+        log_scale = self.log_scale[..., color, :]
+        return mixture_level_log_probs(logits, loc, log_scale, self.num_levels)
 
     def _quantile(self, uniforms: Tensor) -> Tensor:
         which, where = uniforms.unflatten(-1, (-1, 2)).unbind(-1)  # each (…, C)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal, TypeVar, cast
 
 import torch
 from lightning import LightningModule
@@ -55,7 +55,7 @@ def load_one_of(classes: Sequence[type[Model]], checkpoint: str | Path, option: 
     content = read_checkpoint(path)
     if content is None:
         raise OptionError(f"{option}={path}: damaged, or no checkpoint at all")
-    name = content.get("model_class")
+    name = cast("str | None", content.get("model_class"))
     allowed = {model.__name__: model for model in classes}
     if name not in allowed:
         raise OptionError(

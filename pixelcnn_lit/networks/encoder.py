@@ -27,7 +27,8 @@ class ConvEncoder(nn.Module):
     """Strided convolutions down to a small grid, then one linear map of the whole grid.
 
     The grid is flattened, not pooled: the code must tell where a stroke lies. Nothing normalises
-    the first layer, whose scale tells the brightness of the image.
+    the first layer, whose scale tells the brightness of the image; the others are normalised over
+    all features of an image, so that its code does not depend on what it is encoded with.
 
     Example:
         >>> import torch
@@ -62,7 +63,7 @@ class ConvEncoder(nn.Module):
             conv = nn.Conv2d(
                 narrow, wide, KERNEL_SIZE, stride, padding=KERNEL_SIZE // 2, bias=False
             )
-            layers += [conv, group_norm(wide), nn.SiLU()]
+            layers += [conv, nn.GroupNorm(1, wide), nn.SiLU()]
         self.layers = nn.Sequential(*layers)
         self.code = nn.Linear(math.prod(shapes[-1]), latent_dim)
 
@@ -110,7 +111,7 @@ class ConvDecoder(nn.Module):
                 output_padding=(missing[0], missing[1]),
             )
             finest = (narrow, *fine) == shapes[-1]
-            layers += [conv, nn.SiLU()] if finest else [conv, group_norm(narrow), nn.SiLU()]
+            layers += [conv, nn.SiLU()] if finest else [conv, nn.GroupNorm(1, narrow), nn.SiLU()]
         layers.append(nn.Conv2d(num_filters, out_channels, KERNEL_SIZE, padding=KERNEL_SIZE // 2))
         self.layers = nn.Sequential(*layers)
 
@@ -158,8 +159,3 @@ def level_shapes(image_size: Sequence[int], num_filters: int) -> list[tuple[int,
 def strides(fine: list[int], coarse: list[int]) -> tuple[int, int]:
     """2 along the sides that are halved, 1 along the others."""
     return (1 if fine[0] == coarse[0] else 2, 1 if fine[1] == coarse[1] else 2)
-
-
-def group_norm(num_channels: int) -> nn.GroupNorm:
-    """Over all features of an image: a code does not depend on what it is encoded with."""
-    return nn.GroupNorm(1, num_channels)

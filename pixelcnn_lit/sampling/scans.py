@@ -1,12 +1,7 @@
-"""Raster scans of a network: its parameters at one position after another.
-
-The naive scan runs the whole network at every position and is the reference; the cached one
-computes every activation once.
-"""
+"""Raster scan of a network: its parameters at one position after another."""
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from pixelcnn_lit.networks.base import AbstractNetwork
@@ -30,7 +25,7 @@ class PresentRow:
 
 
 class CachedScan:
-    """The vertical part once per row, the horizontal part once per position.
+    """Computes every activation once: the vertical part once per row, the rest once per position.
 
     A row begins with :meth:`read_row` and :meth:`start_row`. From then on rows of the same kind
     are the same work on the same memory.
@@ -80,33 +75,3 @@ class CachedScan:
     def paint(self, row: int, column: int, x: Tensor) -> None:
         """Write the pixel as far as it is chosen, floats (B, channels so far)."""
         self.cache.paint(column, x)
-
-
-class NaiveScan:
-    """The reference: the whole network on the whole image, once per position.
-
-    It has what :class:`CachedScan` has, but no two rows are alike and nothing is kept.
-    """
-
-    def __init__(self, network: AbstractNetwork, x: Tensor, cond: Tensor | None) -> None:
-        self.network = network
-        self.x = torch.zeros_like(x)
-        self.cond = cond
-
-    def kind(self, row: int) -> int:
-        """No two rows are alike."""
-        return row
-
-    def read_row(self, row: int) -> None:
-        """Nothing belongs to a row."""
-
-    def start_row(self, row: int) -> None:
-        """Nothing is kept from row to row."""
-
-    def params(self, row: int, column: int) -> Tensor:
-        """(B, num_params)."""
-        return self.network(self.x, self.cond)[:, :, row, column]
-
-    def paint(self, row: int, column: int, x: Tensor) -> None:
-        """Floats (B, channels so far)."""
-        self.x[:, : x.shape[1], row, column] = x

@@ -82,7 +82,7 @@ MUTANTS = [
     ),
     Mutant(
         "mask B in the head (PixelCNN++)",
-        "networks/heads.py",
+        "networks/pixelcnn_pp.py",
         'hears = color_mask("A", color_groups(in_channels, colors), groups)',
         'hears = color_mask("B", color_groups(in_channels, colors), groups)',
         PAST,
@@ -407,7 +407,7 @@ MUTANTS = [
     ),
     Mutant(
         "wrong skip of the encoder for a block of the decoder",
-        "networks/streams.py",
+        "networks/pixelcnn_pp.py",
         "            skip = skips.pop()\n",
         "            skip = skips.pop(0)\n",
         PAPER_PP,
@@ -428,7 +428,7 @@ MUTANTS = [
     ),
     Mutant(
         "no residual connection (PixelCNN++)",
-        "networks/streams.py",
+        "networks/pixelcnn_pp.py",
         "return x + value * torch.sigmoid(gate)",
         "return value * torch.sigmoid(gate)",
         PAPER_PP,
@@ -449,21 +449,21 @@ MUTANTS = [
     ),
     Mutant(
         "half the dropout",
-        "networks/streams.py",
-        "nn.Dropout(dropout)",
-        "nn.Dropout(dropout / 2)",
+        "networks/pixelcnn_pp.py",
+        "nn.Dropout(options.dropout)",
+        "nn.Dropout(options.dropout / 2)",
         select("reference_networks", "dropout"),
     ),
     Mutant(
         "dropout after the second convolution",
-        "networks/streams.py",
+        "networks/pixelcnn_pp.py",
         "hidden = self.conv_out(self.dropout(self.activation(hidden)), cache)",
         "hidden = self.dropout(self.conv_out(self.activation(hidden), cache))",
         select("reference_networks", "dropout"),
     ),
     Mutant(
         "no activation before the parameters (PixelCNN++)",
-        "networks/heads.py",
+        "networks/pixelcnn_pp.py",
         "return self.out(F.elu(ul), cache)",
         "return self.out(ul, cache)",
         PAPER_PP,
@@ -484,7 +484,7 @@ MUTANTS = [
     ),
     Mutant(
         "small initialisation of the wrong convolution of a block",
-        "networks/streams.py",
+        "networks/pixelcnn_pp.py",
         "self.conv_out.init_deviation",
         "self.conv_in.init_deviation",
         INITIALISED,
@@ -536,15 +536,15 @@ MUTANTS = [
     Mutant(
         "guidance: mean instead of sum over the colours",
         "likelihoods/guided.py",
-        "return torch.cat(chosen, -1).sum(-1)",
-        "return torch.cat(chosen, -1).mean(-1)",
+        "return torch.stack(chosen, -1).sum(-1)",
+        "return torch.stack(chosen, -1).mean(-1)",
         select("guided_pixels"),
     ),
     Mutant(
         "guidance: parameters beyond the first position not read",
         "likelihoods/guided.py",
-        ".long().expand(*log_probs.shape[:-1], 1)",
-        ".long()",
+        "take(self._level_log_probs(color, levels), levels",
+        "take(self._level_log_probs(color, levels)[:1], levels",
         select("guided_pixels"),
     ),
     Mutant(

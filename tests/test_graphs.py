@@ -21,11 +21,11 @@ from pixelcnn_lit.networks.base import AbstractNetwork
 from pixelcnn_lit.sampling import Chooser, Complete, Draw, Likeliest, draw_uniforms, walk
 from pixelcnn_lit.sampling.graphs import (
     AbstractDevice,
-    AbstractRunner,
-    Eager,
     Recorder,
+    Runner,
     Work,
     cuda_device,
+    eager,
     runner,
 )
 from pixelcnn_lit.sampling.scans import CachedScan
@@ -37,7 +37,7 @@ BATCH = 2
 def walked(
     case: Case,
     model: AbstractLitModel,
-    run_by: AbstractRunner | None,
+    run_by: Runner | None,
     chooser: Chooser | None = None,
     guidance: float = 1.0,
 ) -> Tensor:
@@ -58,7 +58,7 @@ def walked(
 def assert_replay_equals_walk(case: Case, size: tuple[int, int], **options: object) -> None:
     model = case.build(size, **options)
     device = TapeDevice()
-    expected = walked(case, model, Eager())
+    expected = walked(case, model, eager)
     assert torch.equal(walked(case, model, Recorder(device)), expected)
     assert len(expected.unique()) > 1
     assert (device.num_warm_ups, device.num_played) == (1, size[0] - 1)
@@ -106,7 +106,7 @@ def test_replayed_rows_complete_and_guide_like_the_walk(name: str):
     for otherwise in (lambda: Draw(uniforms), Likeliest):
         expected, replayed = (
             walked(case, model, run_by, Complete(images, given, otherwise()), guidance=2.0)
-            for run_by in (Eager(), Recorder(TapeDevice()))
+            for run_by in (eager, Recorder(TapeDevice()))
         )
         assert torch.equal(replayed, expected)
 
@@ -162,7 +162,7 @@ def test_a_recording_that_fails_is_told_in_a_line_and_changes_nothing(
     case: Case, num_recordings: int
 ):
     model = case.build((7, 3))
-    expected = walked(case, model, Eager())
+    expected = walked(case, model, eager)
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         images = walked(case, model, Recorder(BrokenDevice(num_recordings)))
@@ -259,8 +259,8 @@ def test_all_walks_on_a_gpu_record_on_one_stream_until_a_recording_fails(streams
     assert kinds == [Recorder] * 3
     assert streams.num_made == 2
     cuda_device(first).gave_up = True
-    assert isinstance(runner(first, recordable=True), Eager)
-    assert isinstance(runner(second, recordable=False), Eager)
+    assert runner(first, recordable=True) is eager
+    assert runner(second, recordable=False) is eager
 
 
 def test_an_operation_for_which_a_gpu_would_wait_is_not_recorded():
@@ -271,7 +271,7 @@ def test_an_operation_for_which_a_gpu_would_wait_is_not_recorded():
     model = case.build((3, 2))
     with pytest.warns(UserWarning, match="item.default cannot be recorded"):
         images = walked(case, model, Recorder(TapeDevice()), wait)
-    assert torch.equal(images, walked(case, model, Eager(), Likeliest()))
+    assert torch.equal(images, walked(case, model, eager, Likeliest()))
 
 
 @pytest.mark.parametrize(
@@ -314,7 +314,7 @@ def test_cuda_graphs_give_the_images_of_the_walk(case: Case):
             cond=model.condition(cond),
             run_by=run_by,
         )
-        for run_by in (Eager(), None)
+        for run_by in (eager, None)
     )
     assert torch.equal(recorded, expected)
 
@@ -327,11 +327,11 @@ def test_a_cuda_recording_that_fails_leaves_stream_and_device_usable():
     x = torch.ones(3, device=device)
     cuda_device.cache_clear()
     recorder = runner(device, recordable=True)
-    recorder.run(0, lambda: None)
+    recorder(0, lambda: None)
     seen = []
     with pytest.warns(UserWarning, match="sampling without CUDA graphs"):
-        recorder.run(0, lambda: seen.append(x.sum().item()))
+        recorder(0, lambda: seen.append(x.sum().item()))
     assert seen == [3.0]
     assert torch.cuda.current_stream(device) == before
-    assert isinstance(runner(device, recordable=True), Eager)
+    assert runner(device, recordable=True) is eager
     cuda_device.cache_clear()

@@ -20,13 +20,12 @@ from pixelcnn_lit.layers import (
     Pointwise,
     RasterCache,
     Upsample,
-    activation,
     color_groups,
     color_mask,
     kernel_mask,
 )
-from pixelcnn_lit.layers.activations import concat_elu
 from pixelcnn_lit.layers.causal import AbstractConv2d
+from pixelcnn_lit.networks.pixelcnn_pp import RESNET_ACTIVATIONS
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -286,11 +285,6 @@ def test_features_fall_into_consecutive_groups_of_nearly_equal_size(colors: int,
     assert sizes.min() >= 1
 
 
-def test_fewer_features_than_colours_are_refused():
-    with pytest.raises(ValueError, match="2 features cannot order 3 colours"):
-        color_groups(2, 3)
-
-
 def test_mask_a_hides_the_own_colour_and_mask_b_shows_it():
     groups = torch.tensor([0, 1, 2])
     mask_a, mask_b = color_mask("A", groups, groups), color_mask("B", groups, groups)
@@ -312,12 +306,6 @@ def test_activations_by_name_widen_as_they_say():
         ("elu", F.elu(x)),
         ("relu", x.clamp(min=0)),
     ]:
-        module, widening = activation(name)
-        torch.testing.assert_close(module(x), expected)
+        function, widening = RESNET_ACTIVATIONS[name]
+        torch.testing.assert_close(function(x), expected)
         assert expected.shape[1] == widening * 3
-    assert concat_elu(x).shape == (2, 6, 4)
-
-
-def test_an_unknown_activation_is_refused():
-    with pytest.raises(ValueError, match="resnet_activation='gelu': allowed are concat_elu"):
-        activation("gelu")

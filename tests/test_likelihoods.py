@@ -16,10 +16,8 @@ from variants import seeded
 from pixelcnn_lit.likelihoods import (
     AbstractLikelihood,
     Bernoulli,
-    BernoulliPixels,
     ChannelLogisticMixture,
     LogisticMixture,
-    LogisticMixturePixels,
     Softmax,
 )
 
@@ -543,17 +541,6 @@ def test_nothing_waits_for_the_device(likelihood):
     uniforms = torch.zeros(2, 4, 4, pixels.num_uniforms, device="meta")
     assert pixels.quantile(uniforms).shape == levels.shape
     assert pixels.mode.shape == levels.shape
-
-
-def test_distributions_built_by_hand_check_values():
-    with pytest.raises(ValueError, match="logits"):
-        BernoulliPixels(torch.tensor([math.nan]))
-    zeros = torch.zeros(2, 1)
-    with pytest.raises(ValueError, match="coeffs"):
-        LogisticMixturePixels(zeros[0], zeros, zeros, zeros[:1] + 1.5, 4)
-    pixels = LogisticMixturePixels(zeros[0], zeros, zeros, zeros[:1], 4)
-    with pytest.raises(ValueError, match="support"):
-        pixels.log_prob(torch.tensor([0, 4]))
 
 
 @pytest.mark.parametrize(

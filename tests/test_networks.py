@@ -22,18 +22,18 @@ Build = Callable[..., AbstractNetwork]
 def pixelcnn(in_channels: int, num_params: int, **options: object) -> PixelCNN:
     known = {name: options.pop(name) for name in ("activation", "bottleneck") if name in options}
     sizes = PixelCNNOptions(num_layers=2, num_filters=5, num_hidden=6, **known)
-    return PixelCNN(PixelCNNOptions(), sizes, in_channels, num_params, **options)
+    return PixelCNN(sizes, in_channels, num_params, **options)
 
 
 def gated(in_channels: int, num_params: int, **options: object) -> GatedPixelCNN:
     sizes = GatedPixelCNNOptions(num_layers=2, num_filters=5, num_hidden=6)
-    return GatedPixelCNN(GatedPixelCNNOptions(), sizes, in_channels, num_params, **options)
+    return GatedPixelCNN(sizes, in_channels, num_params, **options)
 
 
 def pp(in_channels: int, num_params: int, **options: object) -> PixelCNNPP:
     known = {name: options.pop(name) for name in ("weight_norm", "dropout") if name in options}
     sizes = PixelCNNPPOptions(num_resnet=1, num_hierarchies=3, num_filters=5, **known)
-    return PixelCNNPP(PixelCNNPPOptions(), sizes, in_channels, num_params, **options)
+    return PixelCNNPP(sizes, in_channels, num_params, **options)
 
 
 NETWORKS = pytest.mark.parametrize("build", [pixelcnn, gated, pp])
@@ -129,8 +129,8 @@ def test_prelu_learns_a_slope_before_every_convolution_but_the_first(bottleneck:
 
 
 WRONG_CONDS = [
-    (0, (2, 4), r"cond: this network takes none, got \(2, 4\)"),
-    (4, None, r"cond: this network takes \(B, 4\), got none"),
+    (0, (2, 4), r"cond of shape \(2, 4\): this network takes None"),
+    (4, None, r"cond of shape None: this network takes \(2, 4\)"),
     (4, (2, 3), r"cond of shape \(2, 3\): this network takes \(2, 4\)"),
     (4, (1, 4), r"cond of shape \(1, 4\)"),
     (4, (2, 4, 5), r"cond of shape \(2, 4, 5\)"),

@@ -43,7 +43,8 @@ def test_images_have_two_sides(model: str):
 
 
 def test_a_network_that_orders_no_colours_looks_once_per_pixel():
-    network = PixelCNNPP(PixelCNNPPOptions(num_resnet=1, num_hierarchies=2, num_filters=4), 3, 10)
+    options = PixelCNNPPOptions(num_resnet=1, num_hierarchies=2, num_filters=4)
+    network = PixelCNNPP(options, 3, 10, orders_channels=False)
     field = receptive_field(network, [5, 7], [4, 6])
     assert field.slopes.shape == (1, 3, 5, 7)
     assert not field.seen[0, :, 4, 6].any()

@@ -169,8 +169,3 @@ def test_a_guided_request_is_cut_into_guided_batches(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(batches, "fitting_batch_size", lambda *_, guided: 1 if guided else 3)
     assert (batch_sizes(1), batch_sizes(2)) == ([3], [1, 1, 1])
-
-
-def test_guidance_without_a_condition_is_refused(model: AbstractLitModel):
-    with pytest.raises(ValueError, match=r"guidance=2\.0: needs a condition"):
-        sampling.walk(model.pixel_model, sampling.Likeliest(), 2, guidance=2.0)

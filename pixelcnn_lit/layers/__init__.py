@@ -6,7 +6,6 @@ the features either way, so everything pointwise is written once and only the la
 extent in space, gathered here, know the difference.
 """
 
-from pixelcnn_lit.layers.activations import activation
 from pixelcnn_lit.layers.causal import CausalConv2d, ImageConv2d, Output, Pointwise
 from pixelcnn_lit.layers.conditioning import Condition
 from pixelcnn_lit.layers.masks import color_groups, color_mask, kernel_mask
@@ -22,7 +21,6 @@ __all__ = [
     "Pointwise",
     "RasterCache",
     "Upsample",
-    "activation",
     "color_groups",
     "color_mask",
     "kernel_mask",

@@ -26,13 +26,10 @@ class Condition(nn.Module):
         On a walk (B, D), or the present row of a map, (B, width, D), at a fixed address, to
         (N, out).
         """
-        if cache is not None:
-            return self._at(cond, cache)
-        if cond.ndim == 2:
-            return F.linear(cond, self.weight)[:, :, None, None]
-        return F.conv2d(cond, self.weight[:, :, None, None])
-
-    def _at(self, cond: Tensor, cache: RasterCache) -> Tensor:
+        if cache is None:
+            if cond.ndim == 2:
+                return F.linear(cond, self.weight)[:, :, None, None]
+            return F.conv2d(cond, self.weight[:, :, None, None])
         if cond.ndim == 2:
             return cache.keep(self, lambda: self._spread(cond, cache))
         if cache.column is None:

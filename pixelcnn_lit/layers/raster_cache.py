@@ -47,7 +47,9 @@ class RasterCache:
         margin: how many rows above are kept, and columns of zeros to the left and to the right.
     """
 
-    def __init__(self, batch: int, width: int, image: Tensor, blank: Tensor, margin: int) -> None:
+    def __init__(
+        self, batch: int, width: int, image: Tensor, blank: Tensor, margin: int, num_coarser: int
+    ) -> None:
         """Stand above the first row; :meth:`begin` is the way to make one."""
         self.batch = batch
         self.width = width
@@ -58,6 +60,8 @@ class RasterCache:
         self._pixels = image[:, -1, margin:].unbind(1)
         self.column: int | None = None
         self.coarser: RasterCache | None = None
+        if num_coarser:
+            self.coarser = RasterCache(batch, width // 2, image, blank, margin, num_coarser - 1)
         self._kept: dict[nn.Module, object] = {}
         self._row_caches: list[AbstractRowCache] = []
 
@@ -75,11 +79,7 @@ class RasterCache:
         batch, _, _, width = canvas.shape
         blank = F.pad(canvas[:, :, 0], (margin, margin)).movedim(1, -1).contiguous()
         image = blank.new_zeros(batch, margin + 1, *blank.shape[1:])
-        finest = cache = cls(batch, width, image, blank, margin)
-        for _ in range(num_hierarchies - 1):
-            cache.coarser = cls(batch, cache.width // 2, image, blank, margin)
-            cache = cache.coarser
-        return finest
+        return cls(batch, width, image, blank, margin, num_hierarchies - 1)
 
     def start_row(self, row: int) -> None:
         """Step down to the next row, on every level that has it."""
@@ -115,11 +115,8 @@ class RasterCache:
 
     def tensors(self) -> list[Tensor]:
         """The image and everything the layers keep, their weights as matrices included."""
-        levels: list[RasterCache] = [self]
-        while levels[-1].coarser:
-            levels.append(levels[-1].coarser)
-        kept = [list(level._kept.values()) for level in levels]
-        return list(_tensors([self.image, self._blank, kept]))
+        own = _tensors([self.image, self._blank, list(self._kept.values())])
+        return [*own, *(self.coarser.tensors() if self.coarser else [])]
 
     def num_bytes(self) -> int:
         """Memory of all that is kept."""

@@ -1,17 +1,18 @@
 """Likelihoods: the network's parameters as the distribution of the levels of every pixel.
 
 Read in this order: ``base`` (the two interfaces), ``bernoulli``, ``softmax``, ``logistic`` (one
-discretised logistic), ``channel_logistic_mixture``, ``logistic_mixture``.
+discretised logistic), ``logistic_mixture``.
 """
 
 from pixelcnn_lit.likelihoods.base import AbstractLikelihood, AbstractPixels
 from pixelcnn_lit.likelihoods.bernoulli import Bernoulli, BernoulliPixels
-from pixelcnn_lit.likelihoods.channel_logistic_mixture import (
+from pixelcnn_lit.likelihoods.guided import GuidedPixels
+from pixelcnn_lit.likelihoods.logistic_mixture import (
     ChannelLogisticMixture,
     ChannelLogisticMixturePixels,
+    LogisticMixture,
+    LogisticMixturePixels,
 )
-from pixelcnn_lit.likelihoods.guided import GuidedPixels
-from pixelcnn_lit.likelihoods.logistic_mixture import LogisticMixture, LogisticMixturePixels
 from pixelcnn_lit.likelihoods.softmax import Softmax, SoftmaxPixels
 
 __all__ = [

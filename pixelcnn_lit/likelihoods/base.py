@@ -14,10 +14,8 @@ from torch.distributions import Distribution, constraints
 class AbstractPixels(Distribution, ABC):
     """The levels of pixels: a batch of positions, whose events are the colours of one pixel.
 
-    Every subclass has the attribute ``logits``, which says the dtype and the device. Validation
-    (torch's ``validate_args``) asks the device whether all values are legal and so makes a GPU
-    wait; the likelihoods therefore switch it off, and shapes, which cost nothing, are always
-    checked.
+    Every subclass has the attribute ``logits``, which says the dtype and the device. Shapes are
+    checked, values are not: asking the device whether all are legal would make a GPU wait.
 
     Attributes:
         num_levels: how many levels a colour has.
@@ -27,21 +25,16 @@ class AbstractPixels(Distribution, ABC):
     logits: Tensor
 
     def __init__(
-        self,
-        batch_shape: Size,
-        channels: int,
-        num_levels: int,
-        num_uniforms: int,
-        validate_args: bool | None,
+        self, batch_shape: Size, channels: int, num_levels: int, num_uniforms: int
     ) -> None:
         self.num_levels = num_levels
         self.num_uniforms = num_uniforms
-        super().__init__(batch_shape, Size([channels]), validate_args=validate_args)
+        super().__init__(batch_shape, Size([channels]), validate_args=False)
 
     @property
-    def support(self) -> constraints.Constraint:
-        """Whole numbers 0 … num_levels−1, one per colour."""
-        return constraints.independent(constraints.integer_interval(0, self.num_levels - 1), 1)
+    def arg_constraints(self) -> dict[str, constraints.Constraint]:
+        """None: parameters are not checked either."""
+        return {}
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log-probability of whole pixels, in nats.
@@ -56,8 +49,6 @@ class AbstractPixels(Distribution, ABC):
             ValueError: if the last axis does not hold the colours.
         """
         self._check_colors(value)
-        if self._validate_args:
-            self._validate_sample(value)
         return self._log_prob(value)
 
     def level_log_probs(self, color: int, levels: Tensor) -> Tensor:

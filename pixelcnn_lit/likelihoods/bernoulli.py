@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.distributions import constraints
 from torch.nn import functional as F
 
 from pixelcnn_lit.likelihoods.base import AbstractLikelihood, AbstractPixels
@@ -19,18 +18,12 @@ class BernoulliPixels(AbstractPixels):
 
     Args:
         logits: (…, C), log-odds of level 1.
-        validate_args: whether values are checked too, see ``AbstractPixels``.
     """
 
-    def __init__(self, logits: Tensor, validate_args: bool | None = None) -> None:
+    def __init__(self, logits: Tensor) -> None:
         self.logits = logits
         channels = logits.shape[-1]
-        super().__init__(logits.shape[:-1], channels, 2, channels, validate_args)
-
-    @property
-    def arg_constraints(self) -> dict[str, constraints.Constraint]:
-        """What the parameters may be, apart from their shapes."""
-        return {"logits": constraints.independent(constraints.real, 1)}
+        super().__init__(logits.shape[:-1], channels, 2, channels)
 
     def _log_prob(self, levels: Tensor) -> Tensor:
         return F.logsigmoid(torch.where(levels > 0, self.logits, -self.logits)).sum(-1)
@@ -69,4 +62,4 @@ class Bernoulli(AbstractLikelihood):
         super().__init__(channels, num_levels, num_params=channels)
 
     def _pixels(self, params: Tensor, temperature: float) -> BernoulliPixels:
-        return BernoulliPixels(params / temperature, validate_args=False)
+        return BernoulliPixels(params / temperature)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pixelcnn_lit.likelihoods.base import AbstractPixels
-from pixelcnn_lit.likelihoods.categorical import categorical_quantile
+from pixelcnn_lit.likelihoods.categorical import categorical_quantile, take
 
 
 class GuidedPixels(AbstractPixels):
@@ -32,7 +32,7 @@ class GuidedPixels(AbstractPixels):
         self.guidance = guidance
         self.logits = conditional.logits
         channels = conditional.event_shape[0]
-        super().__init__(conditional.batch_shape, channels, conditional.num_levels, channels, False)
+        super().__init__(conditional.batch_shape, channels, conditional.num_levels, channels)
 
     def _level_log_probs(self, color: int, levels: Tensor) -> Tensor:
         toward = self.conditional.level_log_probs(color, levels)
@@ -43,13 +43,11 @@ class GuidedPixels(AbstractPixels):
         return torch.log_softmax(start + self.guidance * (toward - start), -1)
 
     def _log_prob(self, levels: Tensor) -> Tensor:
-        chosen = []
-        for color in range(self.event_shape[0]):
-            log_probs = self._level_log_probs(color, levels)
-            # gather does not broadcast: it would leave out what its index lacks
-            index = levels[..., color, None].long().expand(*log_probs.shape[:-1], 1)
-            chosen.append(log_probs.gather(-1, index))
-        return torch.cat(chosen, -1).sum(-1)
+        chosen = [
+            take(self._level_log_probs(color, levels), levels[..., color].long())
+            for color in range(self.event_shape[0])
+        ]
+        return torch.stack(chosen, -1).sum(-1)
 
     def _quantile(self, uniforms: Tensor) -> Tensor:
         shape = torch.broadcast_shapes(uniforms.shape[:-1], self.batch_shape)

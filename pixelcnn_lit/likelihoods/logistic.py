@@ -1,4 +1,4 @@
-"""One discretised logistic: its log-probability at a level, and its quantile.
+"""Discretised logistics: the log-probability at a level, also of a mixture, and the quantile.
 
 Source: Salimans, Karpathy, Chen, Kingma, "PixelCNN++" (2017), §2.1, equation 2: a level has the
 probability of its bin, P(x) = σ((x + Δ/2 − μ)/s) − σ((x − Δ/2 − μ)/s), and the bins of the lowest
@@ -70,6 +70,25 @@ def logistic_log_prob(levels: Tensor, loc: Tensor, log_scale: Tensor, num_levels
         + torch.where(has_lower_edge, above_lower_edge, zero)
         + torch.where(has_upper_edge & has_lower_edge, overlap, zero)
     )
+
+
+def mixture_level_log_probs(
+    logits: Tensor, loc: Tensor, log_scale: Tensor, num_levels: int
+) -> Tensor:
+    """Log-probability of every level under a mixture of discretised logistics, in nats.
+
+    Args:
+        logits: (…, K), of the components, not necessarily normalised.
+        loc: (…, K), locations in [-1, 1] units.
+        log_scale: (…, K).
+        num_levels: how many levels there are.
+
+    Returns:
+        (…, num_levels).
+    """
+    levels = torch.arange(num_levels, dtype=loc.dtype, device=loc.device).unsqueeze(-1)
+    components = logistic_log_prob(levels, loc.unsqueeze(-2), log_scale.unsqueeze(-2), num_levels)
+    return (logits.log_softmax(-1).unsqueeze(-2) + components).logsumexp(-1)
 
 
 def logistic_quantile(uniforms: Tensor, loc: Tensor, log_scale: Tensor, num_levels: int) -> Tensor:

@@ -1,8 +1,11 @@
-"""One mixture of discretised logistics per pixel, whose later colours depend on the earlier ones.
+"""Mixtures of discretised logistics: one per pixel that couples the colours, or one per colour.
 
 Source: Salimans, Karpathy, Chen, Kingma, "PixelCNN++" (2017), §2.1 (equations 1 and 2) and §2.2
 (equation 3): a component is shared by the colours of a pixel, and within it the location of a
 colour shifts linearly with the colours before it, μ_c + Σ_{d<c} α_cd x_d.
+
+One mixture per colour is made for networks that order the colours themselves, where this coupling
+would count twice.
 """
 
 from __future__ import annotations
@@ -11,7 +14,6 @@ import math
 
 import torch
 from torch import Tensor
-from torch.distributions import constraints
 
 from pixelcnn_lit.images import rescale
 from pixelcnn_lit.likelihoods.base import AbstractLikelihood, AbstractPixels
@@ -20,6 +22,7 @@ from pixelcnn_lit.likelihoods.logistic import (
     LOG_SCALE_FLOOR,
     logistic_log_prob,
     logistic_quantile,
+    mixture_level_log_probs,
     nearest_level,
 )
 
@@ -38,7 +41,6 @@ class LogisticMixturePixels(AbstractPixels):
         log_scale: (…, C, K).
         coeffs: (…, C(C−1)/2, K) in [-1, 1], in the order of ``pair_index``.
         num_levels: levels per colour.
-        validate_args: whether values are checked too, see ``AbstractPixels``.
     """
 
     def __init__(
@@ -48,7 +50,6 @@ class LogisticMixturePixels(AbstractPixels):
         log_scale: Tensor,
         coeffs: Tensor,
         num_levels: int,
-        validate_args: bool | None = None,
     ) -> None:
         self.logits = logits
         self.loc = loc
@@ -56,17 +57,7 @@ class LogisticMixturePixels(AbstractPixels):
         self.coeffs = coeffs
         channels = loc.shape[-2]
         # One uniform for the pixel's component, then one per colour.
-        super().__init__(loc.shape[:-2], channels, num_levels, 1 + channels, validate_args)
-
-    @property
-    def arg_constraints(self) -> dict[str, constraints.Constraint]:
-        """What the parameters may be, apart from their shapes."""
-        return {
-            "logits": constraints.independent(constraints.real, 1),
-            "loc": constraints.independent(constraints.real, 2),
-            "log_scale": constraints.independent(constraints.real, 2),
-            "coeffs": constraints.independent(constraints.interval(-1, 1), 2),
-        }
+        super().__init__(loc.shape[:-2], channels, num_levels, 1 + channels)
 
     def _log_prob(self, levels: Tensor) -> Tensor:
         return self._joint_log_probs(levels, self.event_shape[0]).logsumexp(-1)
@@ -74,15 +65,8 @@ class LogisticMixturePixels(AbstractPixels):
     def _level_log_probs(self, color: int, levels: Tensor) -> Tensor:
         # Given the earlier colours, the components' weights are their posterior.
         joint = self._joint_log_probs(levels, color)
-        weights = joint.log_softmax(-1).unsqueeze(-2)
-        every_level = torch.arange(self.num_levels, dtype=self.loc.dtype, device=self.loc.device)
-        components = logistic_log_prob(
-            every_level.unsqueeze(-1),
-            self._shifted_loc(color, levels).unsqueeze(-2),
-            self.log_scale[..., color, None, :],
-            self.num_levels,
-        )  # (…, num_levels, K)
-        return (weights + components).logsumexp(-1)
+        loc, log_scale = self._shifted_loc(color, levels), self.log_scale[..., color, :]
+        return mixture_level_log_probs(joint, loc, log_scale, self.num_levels)
 
     def _quantile(self, uniforms: Tensor) -> Tensor:
         # One component for all colours of the pixel: drawing it anew per colour would keep every
@@ -166,5 +150,84 @@ class LogisticMixture(AbstractLikelihood):
             + math.log(temperature),
             grouped[..., 1 + 2 * channels :, :].tanh(),
             self.num_levels,
-            validate_args=False,
+        )
+
+
+class ChannelLogisticMixturePixels(AbstractPixels):
+    """Colours that are independent given the parameters, each a mixture of K logistics.
+
+    Args:
+        logits: (…, C, K), of the components, not necessarily normalised.
+        loc: (…, C, K), locations in [-1, 1] units.
+        log_scale: (…, C, K).
+        num_levels: levels per colour.
+    """
+
+    def __init__(
+        self,
+        logits: Tensor,
+        loc: Tensor,
+        log_scale: Tensor,
+        num_levels: int,
+    ) -> None:
+        self.logits = logits
+        self.loc = loc
+        self.log_scale = log_scale
+        channels = loc.shape[-2]
+        # Per colour a uniform for the component and one for the level, in this order.
+        super().__init__(loc.shape[:-2], channels, num_levels, 2 * channels)
+
+    def _log_prob(self, levels: Tensor) -> Tensor:
+        x = levels.to(self.loc.dtype).unsqueeze(-1)
+        components = logistic_log_prob(x, self.loc, self.log_scale, self.num_levels)  # (…, C, K)
+        return (self.logits.log_softmax(-1) + components).logsumexp(-1).sum(-1)
+
+    def _level_log_probs(self, color: int, levels: Tensor) -> Tensor:
+        logits, loc = self.logits[..., color, :], self.loc[..., color, :]
+        log_scale = self.log_scale[..., color, :]
+        return mixture_level_log_probs(logits, loc, log_scale, self.num_levels)
+
+    def _quantile(self, uniforms: Tensor) -> Tensor:
+        which, where = uniforms.unflatten(-1, (-1, 2)).unbind(-1)  # each (…, C)
+        component = categorical_quantile(self.logits, which)
+        loc, log_scale = take(self.loc, component), take(self.log_scale, component)
+        positions = logistic_quantile(where, loc, log_scale, self.num_levels)
+        return nearest_level(positions, self.num_levels).long()
+
+
+class ChannelLogisticMixture(AbstractLikelihood):
+    """One mixture of K logistics per colour; the parameters are (C, 3, K), colours outermost.
+
+    The 3 are the components' logits, locations and log_scales.
+
+    Args:
+        channels: colours per pixel.
+        num_levels: levels per colour.
+        num_logistic_mix: components K per colour.
+
+    Raises:
+        ValueError: if ``num_logistic_mix`` is below 1.
+
+    Example:
+        >>> likelihood = ChannelLogisticMixture(channels=3, num_levels=256, num_logistic_mix=10)
+        >>> likelihood.num_params
+        90
+    """
+
+    couples_channels = False
+
+    def __init__(self, channels: int, num_levels: int, num_logistic_mix: int = 10) -> None:
+        if num_logistic_mix < 1:
+            raise ValueError(f"num_logistic_mix={num_logistic_mix}: at least 1")
+        super().__init__(channels, num_levels, num_params=3 * num_logistic_mix * channels)
+        self.num_logistic_mix = num_logistic_mix
+
+    def _pixels(self, params: Tensor, temperature: float) -> ChannelLogisticMixturePixels:
+        per_color = params.unflatten(-1, (self.channels, 3, self.num_logistic_mix))
+        logits, loc, log_scale = per_color.unbind(-2)  # each (…, C, K)
+        return ChannelLogisticMixturePixels(
+            logits / temperature,
+            loc,
+            log_scale.clamp(min=LOG_SCALE_FLOOR) + math.log(temperature),
+            self.num_levels,
         )

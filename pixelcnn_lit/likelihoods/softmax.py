@@ -7,7 +7,6 @@ pixels as discrete variables.
 from __future__ import annotations
 
 from torch import Tensor
-from torch.distributions import constraints
 
 from pixelcnn_lit.likelihoods.base import AbstractLikelihood, AbstractPixels
 from pixelcnn_lit.likelihoods.categorical import categorical_quantile, take
@@ -18,18 +17,12 @@ class SoftmaxPixels(AbstractPixels):
 
     Args:
         logits: (…, C, num_levels), not necessarily normalised.
-        validate_args: whether values are checked too, see ``AbstractPixels``.
     """
 
-    def __init__(self, logits: Tensor, validate_args: bool | None = None) -> None:
+    def __init__(self, logits: Tensor) -> None:
         self.logits = logits
         channels, num_levels = logits.shape[-2:]
-        super().__init__(logits.shape[:-2], channels, num_levels, channels, validate_args)
-
-    @property
-    def arg_constraints(self) -> dict[str, constraints.Constraint]:
-        """What the parameters may be, apart from their shapes."""
-        return {"logits": constraints.independent(constraints.real, 2)}
+        super().__init__(logits.shape[:-2], channels, num_levels, channels)
 
     def _log_prob(self, levels: Tensor) -> Tensor:
         return take(self.logits.log_softmax(-1), levels.long()).sum(-1)
@@ -64,4 +57,4 @@ class Softmax(AbstractLikelihood):
         logits = params.unflatten(-1, (self.channels, self.num_levels))
         if temperature != 1:  # these are the largest params of all: no copy of them in training
             logits = logits / temperature
-        return SoftmaxPixels(logits, validate_args=False)
+        return SoftmaxPixels(logits)

@@ -50,7 +50,12 @@ def load_one_of(classes: Sequence[type[Model]], checkpoint: str | Path, option: 
     if path.is_dir():  # before the first validation there is none that is best
         kept = [path / "checkpoints" / name for name in ("best.ckpt", "last.ckpt")]
         path = next((file for file in kept if file.exists()), kept[0])
-    name = _model_class(path, option)
+    if not path.is_file():
+        raise OptionError(f"{option}={path}: there is no such file")
+    content = read_checkpoint(path)
+    if content is None:
+        raise OptionError(f"{option}={path}: damaged, or no checkpoint at all")
+    name = cast("str | None", content.get("model_class"))
     allowed = {model.__name__: model for model in classes}
     if name not in allowed:
         raise OptionError(
@@ -58,16 +63,6 @@ def load_one_of(classes: Sequence[type[Model]], checkpoint: str | Path, option: 
             f"allowed are {', '.join(allowed)}"
         )
     return allowed[name].load_from_checkpoint(path, map_location="cpu", weights_only=True).eval()
-
-
-def _model_class(path: Path, option: str) -> str | None:
-    """The class that a checkpoint names, None if it names none."""
-    if not path.is_file():
-        raise OptionError(f"{option}={path}: there is no such file")
-    content = read_checkpoint(path)
-    if content is None:
-        raise OptionError(f"{option}={path}: damaged, or no checkpoint at all")
-    return cast("str | None", content.get("model_class"))
 
 
 def torch_device(name: Literal["cpu", "gpu"]) -> torch.device:

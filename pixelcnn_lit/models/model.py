@@ -153,7 +153,6 @@ class AbstractLitModel(LightningModule, ABC):
         generator: torch.Generator | None = None,
         seeds: list[int] | None = None,
         batch_size: int | None = None,
-        cached: bool = True,
         on_row: sampling.RowHook | None = None,
         on_batch: Callable[[Tensor], None] | None = None,
     ) -> Tensor:
@@ -172,7 +171,6 @@ class AbstractLitModel(LightningModule, ABC):
             generator: seeds the images; torch's global generator if None.
             seeds: one per image, instead of a generator's.
             batch_size: images drawn at a time; None for what suits the device.
-            cached: compute each activation once; False for the naive reference.
             on_row: told the batch so far and the number of finished rows.
             on_batch: given every finished batch at once, to keep it should the rest not come.
 
@@ -209,7 +207,6 @@ class AbstractLitModel(LightningModule, ABC):
                 given=given,
                 images=images,
                 batch_size=batch_size,
-                cached=cached,
                 on_row=on_row,
             ):
                 if on_batch is not None:
@@ -224,8 +221,6 @@ class AbstractLitModel(LightningModule, ABC):
         second: Tensor,
         num_steps: int,
         *,
-        temperature: float = 1.0,
-        guidance: float = 1.0,
         generator: torch.Generator | None = None,
     ) -> Tensor:
         """Draw images on the way from one condition to another.
@@ -237,9 +232,7 @@ class AbstractLitModel(LightningModule, ABC):
             first: B conditions: labels, embeddings or codes.
             second: as many, of the same kind.
             num_steps: at least 2; both ends are included.
-            temperature: as for :meth:`sample`, as all below.
-            guidance: 1 is conditional.
-            generator: seeds the images.
+            generator: as for :meth:`sample`.
 
         Returns:
             Levels (num_steps, B, C, H, W) on the model's device.
@@ -257,8 +250,6 @@ class AbstractLitModel(LightningModule, ABC):
         images = self.sample(
             num_steps * len(first),
             mix(ends[0], ends[1], num_steps).flatten(0, 1),
-            temperature=temperature,
-            guidance=guidance,
             seeds=seeds * num_steps,
         )
         return images.unflatten(0, (num_steps, -1))

@@ -23,7 +23,6 @@ def exponential(
     """
     if not 0 < decay <= 1:
         raise ValueError(f"decay={decay}: must lie in (0, 1]")
-    _check_warmup(num_warmup_steps)
     return LambdaLR(optimizer, lambda step: _warmup(step, num_warmup_steps) * decay**step)
 
 
@@ -43,7 +42,6 @@ def cosine(
         ValueError: if ``num_steps`` is not larger than ``num_warmup_steps``, or an argument out of
             range.
     """
-    _check_warmup(num_warmup_steps)
     if num_steps <= num_warmup_steps:
         raise ValueError(
             f"num_steps={num_steps}: must be larger than num_warmup_steps={num_warmup_steps};"
@@ -62,9 +60,6 @@ def cosine(
 
 def _warmup(step: int, num_warmup_steps: int) -> float:
     """A linear rise from 1/num_warmup_steps at step 0 to 1 at the end of the warm-up."""
-    return min(1.0, (step + 1) / num_warmup_steps) if num_warmup_steps else 1.0
-
-
-def _check_warmup(num_warmup_steps: int) -> None:
     if num_warmup_steps < 0:
         raise ValueError(f"num_warmup_steps={num_warmup_steps}: must be 0 or more")
+    return min(1.0, (step + 1) / num_warmup_steps) if num_warmup_steps else 1.0

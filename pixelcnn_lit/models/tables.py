@@ -11,7 +11,6 @@ import inspect
 import typing
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
 from difflib import get_close_matches
 
 from pixelcnn_lit.likelihoods import (
@@ -60,16 +59,16 @@ def make_input(given: Options, num_colors: int, num_levels: int) -> AbstractInpu
     Raises:
         ValueError: naming the option that is unknown or out of range, as the functions below.
     """
-    chosen = _chosen("input", given)
+    name, options = _chosen("input", given)
     with within("input"):
-        return INPUTS[chosen["name"]](num_colors, num_levels, **_without_name(chosen))
+        return INPUTS[name](num_colors, num_levels, **options)
 
 
 def make_likelihood(given: Options, channels: int, num_levels: int) -> AbstractLikelihood:
     """The likelihood that ``given`` names, of ``channels`` colours with ``num_levels`` levels."""
-    chosen = _chosen("likelihood", given)
+    name, options = _chosen("likelihood", given)
     with within("likelihood"):
-        return LIKELIHOODS[chosen["name"]](channels, num_levels, **_without_name(chosen))
+        return LIKELIHOODS[name](channels, num_levels, **options)
 
 
 def make_network(
@@ -80,12 +79,11 @@ def make_network(
     image_size: tuple[int, int],
 ) -> AbstractNetwork:
     """The network that ``given`` names, between an input and a likelihood."""
-    chosen = _chosen("network", given)
-    network_class = NETWORKS[chosen["name"]]
-    make = typing.cast("Callable[..., AbstractNetwork]", network_class)
+    name, options = _chosen("network", given)
+    make = NETWORKS[name]
     with within("network"):
         network = make(
-            network_class.options_type(**_without_name(chosen)),
+            make.options_type(**options),
             input.in_channels,
             likelihood.num_params,
             num_colors=input.num_colors,
@@ -99,47 +97,39 @@ def make_network(
 def all_options(section: str, given: Options) -> dict[str, Value]:
     """``given`` and the defaults of what it leaves out, as plain values."""
     made = TABLES[section][str(given["name"])]
-    chosen = _without_name(given)
-    if options_type := getattr(made, "options_type", None):
-        values = asdict(options_type(**chosen))
-    else:
-        defaults = inspect.signature(made).parameters
-        values = {name: chosen.get(name, defaults[name].default) for name in option_types(made)}
+    parameters = inspect.signature(_taker(made)).parameters
+    values = {name: given.get(name, parameters[name].default) for name in option_types(made)}
     lists = {name: list(v) if isinstance(v, tuple) else v for name, v in values.items()}
     return {"name": given["name"], **lists}
 
 
 def option_types(made: Callable[..., object]) -> dict[str, object]:
-    """The options of a class in a table, and their types.
-
-    A network has a class of options; of others they are what the constructor takes beside what the
-    data decide.
-    """
-    if options_type := getattr(made, "options_type", None):
-        return typing.get_type_hints(options_type)
+    """The options of a class in a table, and their types: what the data do not decide."""
     decided = {"channels", "num_colors", "num_levels", "return"}
-    hints = typing.get_type_hints(made.__init__)  # type: ignore[misc]
+    hints = typing.get_type_hints(_taker(made).__init__)  # type: ignore[misc]
     return {name: hint for name, hint in hints.items() if name not in decided}
 
 
-def _chosen(section: str, given: Options) -> dict[str, typing.Any]:
-    """``given``, its names checked."""
+def _taker(made: Callable[..., object]) -> Callable[..., object]:
+    """What takes the options: the class of the options of a network, or the class itself."""
+    return getattr(made, "options_type", made)
+
+
+def _chosen(section: str, given: Options) -> tuple[str, dict[str, typing.Any]]:
+    """The name in ``given`` and its options, of which there are such."""
     table, name = TABLES[section], given.get("name")
     if name not in table:
         raise ValueError(f"{section}.name={name}: allowed are {', '.join(table)}")
+    options = {option: value for option, value in given.items() if option != "name"}
     allowed = option_types(table[str(name)])
-    for option in given.keys() - {"name", *allowed}:
+    for option in options.keys() - allowed:
         close = get_close_matches(option, allowed, n=1)
         meant = f"; did you mean {close[0]}?" if close else ""
         takes = ", ".join(allowed) or "no options"
         raise ValueError(
             f"{section}.{option}={given[option]}: no such option{meant} {name} takes {takes}"
         )
-    return dict(given)
-
-
-def _without_name(given: Options) -> dict[str, typing.Any]:
-    return {option: value for option, value in given.items() if option != "name"}
+    return str(name), options
 
 
 @contextmanager

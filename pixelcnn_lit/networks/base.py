@@ -5,55 +5,65 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import ClassVar
+from typing import ClassVar, Generic, TypeVar
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pixelcnn_lit.layers import ImageConv2d, RasterCache
 
+Options = TypeVar("Options")
 
-class AbstractNetwork(nn.Module, ABC):
+Conds = list[Tensor | None]
+"""The condition for every level of resolution."""
+Features = list[list[Tensor]]
+"""Of the rows above, per level, in the order in which ``horizontal`` reads them."""
+
+
+class AbstractNetwork(nn.Module, ABC, Generic[Options]):
     """A causal network, split at the seam at which a walk runs it.
 
-    A final class takes the same arguments and, before them, its frozen options, which stand beside
-    it and document themselves.
+    A final class builds its layers from its frozen options, which stand beside it and document
+    themselves.
 
     ``vertical`` depends on the rows above only and runs once per row; ``horizontal`` takes its
     features and the row so far and runs once per pixel. The whole image is the two in turn.
 
-    Attributes:
+    Args:
+        options: sizes and kinds of the layers.
         in_channels: floats per pixel that the input gives: C of ordered levels, C·E of embedded
             ones, those of a colour beside each other.
-        num_colors: colours of a pixel, C.
-        num_params: parameters per pixel.
-        orders_channels: whether the parameters of a colour see the earlier colours of the pixel;
-            they are then C equal consecutive groups, one per colour.
+        num_params: parameters per pixel, as the likelihood says.
+        num_colors: colours of a pixel, C; None for ``in_channels``.
+        orders_channels: let the parameters of a colour see the earlier colours of the pixel; they
+            are then C equal consecutive groups, one per colour.
         cond_channels: size D of the condition, 0 for none.
+
+    Attributes:
         num_hierarchies: levels of resolution.
         data_init: whether training is to begin with data-dependent initialisation.
         options_type: the class of its options.
+
+    Raises:
+        ValueError: naming the option, if one leaves a colour without parameters or features.
     """
 
+    num_hierarchies: int = 1
     data_init: bool = False
     options_type: ClassVar[type]
 
     def __init__(
         self,
+        options: Options,
         in_channels: int,
         num_params: int,
         *,
-        num_colors: int | None,
-        orders_channels: bool,
-        cond_channels: int,
-        num_hierarchies: int = 1,
+        num_colors: int | None = None,
+        orders_channels: bool = True,
+        cond_channels: int = 0,
     ) -> None:
         super().__init__()
         num_colors = num_colors or in_channels
-        if in_channels % num_colors:
-            raise ValueError(
-                f"in_channels={in_channels}: equally many for each of {num_colors} colours"
-            )
         if orders_channels and num_params % num_colors:
             raise ValueError(
                 f"num_params={num_params}: a network that orders {num_colors} colours needs "
@@ -64,7 +74,7 @@ class AbstractNetwork(nn.Module, ABC):
         self.num_params = num_params
         self.orders_channels = orders_channels
         self.cond_channels = cond_channels
-        self.num_hierarchies = num_hierarchies
+        self._build(options)
 
     @property
     def colors(self) -> int:
@@ -72,18 +82,16 @@ class AbstractNetwork(nn.Module, ABC):
         return self.num_colors if self.orders_channels else 1
 
     @abstractmethod
-    def vertical(
-        self, x: Tensor, conds: list[Tensor | None], cache: RasterCache | None = None
-    ) -> list[list[Tensor]]:
-        """Features of the rows above, per level, in the order ``horizontal`` reads them."""
+    def _build(self, options: Options) -> None:
+        """Make the layers; everything but the options is known."""
+
+    @abstractmethod
+    def vertical(self, x: Tensor, conds: Conds, cache: RasterCache | None = None) -> Features:
+        """Features of the rows above."""
 
     @abstractmethod
     def horizontal(
-        self,
-        x: Tensor,
-        features: list[list[Tensor]],
-        conds: list[Tensor | None],
-        cache: RasterCache | None = None,
+        self, x: Tensor, features: Features, conds: Conds, cache: RasterCache | None = None
     ) -> Tensor:
         """Parameters from the features of the rows above and the row so far."""
 
@@ -91,7 +99,7 @@ class AbstractNetwork(nn.Module, ABC):
         """What the layers read of the image; a network may add channels and pad to the right."""
         return x
 
-    def conds(self, cond: Tensor | None, x: Tensor) -> list[Tensor | None]:
+    def conds(self, cond: Tensor | None, x: Tensor) -> Conds:
         """The condition for every level, a map averaged down as the level is.
 
         Args:
@@ -101,16 +109,20 @@ class AbstractNetwork(nn.Module, ABC):
         Raises:
             ValueError: if the condition is missing, not expected, or of the wrong size.
         """
-        self._check_cond(cond, x)
+        vector = (x.shape[0], self.cond_channels)
+        allowed = [vector, (*vector, *x.shape[2:])] if self.cond_channels else [None]
+        shape = None if cond is None else tuple(cond.shape)
+        if shape not in allowed:
+            takes = " or a map as large as the image, ".join(map(str, allowed))
+            raise ValueError(f"cond of shape {shape}: this network takes {takes}")
         if cond is None or cond.ndim == 2:
             return [cond] * self.num_hierarchies
         block = 2 ** (self.num_hierarchies - 1)
         padding = (0, -x.shape[-1] % block, 0, -x.shape[-2] % block)
-        levels: list[Tensor | None] = [F.pad(cond, padding)]
+        levels = [F.pad(cond, padding)]
         for _ in range(self.num_hierarchies - 1):
-            assert levels[-1] is not None
             levels.append(F.avg_pool2d(levels[-1], 2))
-        return levels
+        return [*levels]
 
     def forward(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
         """Parameters of every pixel.
@@ -145,20 +157,6 @@ class AbstractNetwork(nn.Module, ABC):
             ValueError: naming the option that does not fit (H, W).
         """
 
-    def _check_cond(self, cond: Tensor | None, x: Tensor) -> None:
-        if (cond is None) != (self.cond_channels == 0):
-            wanted = f"(B, {self.cond_channels})" if self.cond_channels else "none"
-            got = "none" if cond is None else str(tuple(cond.shape))
-            raise ValueError(f"cond: this network takes {wanted}, got {got}")
-        if cond is None:
-            return
-        vector = (x.shape[0], self.cond_channels)
-        if tuple(cond.shape) not in (vector, (*vector, *x.shape[2:])):
-            raise ValueError(
-                f"cond of shape {tuple(cond.shape)}: this network takes {vector} "
-                f"or a map as large as the image, {(*vector, *x.shape[2:])}"
-            )
-
 
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
@@ -171,21 +169,8 @@ def evaluating(module: nn.Module) -> Iterator[None]:
         module.train(was_training)
 
 
-def check_positive(options: object, *names: str) -> None:
-    """Refuse sizes below 1.
-
-    Args:
-        options: has the sizes.
-        names: of the sizes.
-
-    Raises:
-        ValueError: naming the first.
-    """
-    check_room(1, options, *names, why="")
-
-
-def check_room(least: int, options: object, *names: str, why: str = ", one per colour") -> None:
-    """Refuse numbers of features that leave a colour without any.
+def check_sizes(options: object, *names: str, least: int = 1) -> None:
+    """Refuse sizes below 1, or numbers of features that leave one of ``least`` colours without any.
 
     Raises:
         ValueError: naming the first.
@@ -193,6 +178,7 @@ def check_room(least: int, options: object, *names: str, why: str = ", one per c
     for name in names:
         size = getattr(options, name)
         if size < least:
+            why = ", one per colour" if least > 1 else ""
             raise ValueError(f"{name}={size}: at least {least}{why}")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -12,17 +13,22 @@ from torch.nn import functional as F
 class AbstractCondition(nn.Module, ABC):
     """Turns what a batch or a user gives into the ``cond`` of a network.
 
-    Attributes:
+    Args:
         cond_channels: size D of the cond; 0 for none.
+        label_dropout: share of the training images that are shown without their condition.
+
+    Attributes:
         batch_key: the entry of the batch it is made from, None for none.
-        label_dropout: share of the training images that were shown without their condition.
         reads_images: whether it is made from the images themselves where none is given.
     """
 
-    cond_channels: int
-    batch_key: str | None
-    label_dropout: float = 0.0
-    reads_images: bool = False
+    batch_key: ClassVar[str | None] = None
+    reads_images: ClassVar[bool] = False
+
+    def __init__(self, cond_channels: int, label_dropout: float = 0.0) -> None:
+        super().__init__()
+        self.cond_channels = cond_channels
+        self.label_dropout = label_dropout
 
     @abstractmethod
     def check(self, value: Tensor | None, num_images: int) -> None:
@@ -45,8 +51,8 @@ class AbstractCondition(nn.Module, ABC):
 class NoCondition(AbstractCondition):
     """Nothing."""
 
-    cond_channels = 0
-    batch_key = None
+    def __init__(self) -> None:
+        super().__init__(0)
 
     def check(self, value: Tensor | None, num_images: int) -> None:
         """Anything given is refused."""
@@ -58,76 +64,66 @@ class NoCondition(AbstractCondition):
         return
 
 
-class LabelCondition(AbstractCondition):
-    """One-hot class labels; (B, num_classes) floats pass, so that classes can be mixed.
+class AbstractGivenCondition(AbstractCondition):
+    """What comes with every image.
 
-    In training a share ``label_dropout`` of the images loses its label, so that the model also
-    learns the images without one, which guided sampling needs (Ho and Salimans 2022, §3.2).
+    In training a share ``label_dropout`` of the images loses it, so that the model also learns the
+    images without one, which guided sampling needs (Ho and Salimans 2022, §3.2).
     """
+
+    def forward(self, value: Tensor | None, x: Tensor | None = None) -> Tensor | None:
+        """What is given as floats, None if nothing is."""
+        if value is None:
+            return None
+        cond = self._floats(value).to(torch.get_default_dtype())
+        return drop_rows(cond, self.label_dropout) if self.training else cond
+
+    @abstractmethod
+    def _floats(self, value: Tensor) -> Tensor:
+        """(B, D) or (B, D, H, W), of any dtype."""
+
+
+class LabelCondition(AbstractGivenCondition):
+    """One-hot class labels (B,); (B, num_classes) floats pass, so that classes can be mixed."""
 
     batch_key = "label"
 
-    def __init__(self, num_classes: int, label_dropout: float) -> None:
-        super().__init__()
-        self.cond_channels = num_classes
-        self.label_dropout = label_dropout
-
     def check(self, value: Tensor | None, num_images: int) -> None:
         """Labels are whole numbers below num_classes, one per image."""
+        num_classes = self.cond_channels
         if value is None:
             if not self.label_dropout:
                 raise ValueError(
                     "cond: this model was trained with labels only (label_dropout=0): give one "
-                    f"per image, 0 … {self.cond_channels - 1}"
+                    f"per image, 0 … {num_classes - 1}"
                 )
-            return
-        if value.is_floating_point():
-            _check_floats(value, num_images, self.cond_channels, maps=False)
-            return
-        if value.shape != (num_images,):
+        elif value.is_floating_point():
+            _check_floats(value, num_images, num_classes, maps=False)
+        elif value.shape != (num_images,):
             raise ValueError(f"cond: {tuple(value.shape)} labels for {num_images} images")
-        if value.numel() and not 0 <= int(value.min()) <= int(value.max()) < self.cond_channels:
-            wrong = sorted({int(v) for v in value if not 0 <= int(v) < self.cond_channels})
-            raise ValueError(f"cond: labels {wrong}: allowed are 0 … {self.cond_channels - 1}")
+        elif wrong := sorted({v for v in value.tolist() if not 0 <= v < num_classes}):
+            raise ValueError(f"cond: labels {wrong}: allowed are 0 … {num_classes - 1}")
 
-    def forward(self, value: Tensor | None, x: Tensor | None = None) -> Tensor | None:
-        """Labels (B,) or mixtures of labels (B, num_classes) to (B, num_classes)."""
-        if value is None:
-            return None
-        dtype = torch.get_default_dtype()
-        if value.is_floating_point():
-            cond = value.to(dtype)
-        else:
-            cond = F.one_hot(value.long(), self.cond_channels).to(dtype)
-        return drop_rows(cond, self.label_dropout) if self.training else cond
+    def _floats(self, value: Tensor) -> Tensor:
+        return value if value.is_floating_point() else F.one_hot(value.long(), self.cond_channels)
 
 
-class EmbeddingCondition(AbstractCondition):
+class EmbeddingCondition(AbstractGivenCondition):
     """An embedding that comes with the data: a vector (B, D), or a map (B, D, H, W)."""
 
     batch_key = "embedding"
 
-    def __init__(self, embedding_dim: int, label_dropout: float) -> None:
-        super().__init__()
-        self.cond_channels = embedding_dim
-        self.label_dropout = label_dropout
-
     def check(self, value: Tensor | None, num_images: int) -> None:
         """One embedding per image."""
-        if value is None:
-            if not self.label_dropout:
-                raise ValueError(
-                    f"cond: this model needs an embedding per image, of size {self.cond_channels}"
-                )
-            return
-        _check_floats(value, num_images, self.cond_channels, maps=True)
+        if value is not None:
+            _check_floats(value, num_images, self.cond_channels, maps=True)
+        elif not self.label_dropout:
+            raise ValueError(
+                f"cond: this model needs an embedding per image, of size {self.cond_channels}"
+            )
 
-    def forward(self, value: Tensor | None, x: Tensor | None = None) -> Tensor | None:
-        """(B, D) or (B, D, H, W), as it is."""
-        if value is None:
-            return None
-        cond = value.to(torch.get_default_dtype())
-        return drop_rows(cond, self.label_dropout) if self.training else cond
+    def _floats(self, value: Tensor) -> Tensor:
+        return value
 
 
 class CodeCondition(AbstractCondition):
@@ -138,13 +134,7 @@ class CodeCondition(AbstractCondition):
     """
 
     encoder: nn.Module
-
-    batch_key = None
     reads_images = True
-
-    def __init__(self, latent_dim: int) -> None:
-        super().__init__()
-        self.cond_channels = latent_dim
 
     def check(self, value: Tensor | None, num_images: int) -> None:
         """One code per image."""

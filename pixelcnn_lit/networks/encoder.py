@@ -27,7 +27,8 @@ class ConvEncoder(nn.Module):
     """Strided convolutions down to a small grid, then one linear map of the whole grid.
 
     The grid is flattened, not pooled: the code must tell where a stroke lies. Nothing normalises
-    the first layer, whose scale tells the brightness of the image.
+    the first layer, whose scale tells the brightness of the image; the others are normalised over
+    all features of an image, so that its code does not depend on what it is encoded with.
 
     Example:
         >>> import torch
@@ -52,20 +53,19 @@ class ConvEncoder(nn.Module):
         """
         super().__init__()
         _check(latent_dim, num_filters)
-        sizes = grid_sizes(image_size)
-        widths = level_widths(num_filters, len(sizes))
+        shapes = level_shapes(image_size, num_filters)
         layers: list[nn.Module] = [
             nn.Conv2d(in_channels, num_filters, KERNEL_SIZE, padding=KERNEL_SIZE // 2),
             nn.SiLU(),
         ]
-        for (fine, coarse), (narrow, wide) in zip(pairwise(sizes), pairwise(widths), strict=True):
+        for (narrow, *fine), (wide, *coarse) in pairwise(shapes):
             stride = strides(fine, coarse)
             conv = nn.Conv2d(
                 narrow, wide, KERNEL_SIZE, stride, padding=KERNEL_SIZE // 2, bias=False
             )
-            layers += [conv, group_norm(wide), nn.SiLU()]
+            layers += [conv, nn.GroupNorm(1, wide), nn.SiLU()]
         self.layers = nn.Sequential(*layers)
-        self.code = nn.Linear(widths[-1] * math.prod(sizes[-1]), latent_dim)
+        self.code = nn.Linear(math.prod(shapes[-1]), latent_dim)
 
     def forward(self, x: Tensor) -> Tensor:
         """Images (B, C, H, W) in [-1, 1] to codes (B, latent_dim)."""
@@ -94,12 +94,11 @@ class ConvDecoder(nn.Module):
         """
         super().__init__()
         _check(latent_dim, num_filters)
-        sizes = grid_sizes(image_size)[::-1]
-        widths = level_widths(num_filters, len(sizes))[::-1]
-        self.coarsest = (widths[0], *sizes[0])
+        shapes = level_shapes(image_size, num_filters)[::-1]
+        self.coarsest = shapes[0]
         self.start = nn.Linear(latent_dim, math.prod(self.coarsest))
         layers: list[nn.Module] = [nn.SiLU()]
-        for (coarse, fine), (wide, narrow) in zip(pairwise(sizes), pairwise(widths), strict=True):
+        for (wide, *coarse), (narrow, *fine) in pairwise(shapes):
             stride = strides(fine, coarse)
             # n becomes 2n−1, which is one short where the halved side was even
             missing = [f - ((c - 1) * s + 1) for f, c, s in zip(fine, coarse, stride, strict=True)]
@@ -111,8 +110,8 @@ class ConvDecoder(nn.Module):
                 padding=KERNEL_SIZE // 2,
                 output_padding=(missing[0], missing[1]),
             )
-            finest = fine == sizes[-1]
-            layers += [conv, nn.SiLU()] if finest else [conv, group_norm(narrow), nn.SiLU()]
+            finest = (narrow, *fine) == shapes[-1]
+            layers += [conv, nn.SiLU()] if finest else [conv, nn.GroupNorm(1, narrow), nn.SiLU()]
         layers.append(nn.Conv2d(num_filters, out_channels, KERNEL_SIZE, padding=KERNEL_SIZE // 2))
         self.layers = nn.Sequential(*layers)
 
@@ -143,34 +142,20 @@ def _check(latent_dim: int, num_filters: int) -> None:
             raise ValueError(f"{name}={size}: at least 1")
 
 
-def grid_sizes(image_size: Sequence[int]) -> list[tuple[int, int]]:
-    """(H, W) of every level, each side halved (rounding up) while it is too long.
+def level_shapes(image_size: Sequence[int], num_filters: int) -> list[tuple[int, int, int]]:
+    """(filters, H, W) of every level, each side halved (rounding up) while it is too long.
 
-    >>> grid_sizes([28, 6])
-    [(28, 6), (14, 3), (7, 3), (4, 3)]
+    >>> level_shapes([28, 6], 16)
+    [(16, 28, 6), (32, 14, 3), (64, 7, 3), (128, 4, 3)]
     """
     height, width = height_and_width(image_size)
-    sizes = [(height, width)]
+    shapes = [(num_filters, height, width)]
     while max(height, width) > COARSEST_SIDE:
         height, width = (-(-n // 2) if n > COARSEST_SIDE else n for n in (height, width))
-        sizes.append((height, width))
-    return sizes
+        shapes.append((num_filters * min(2 ** len(shapes), WIDEST), height, width))
+    return shapes
 
 
-def level_widths(num_filters: int, num_levels: int) -> list[int]:
-    """Filters of every level.
-
-    >>> level_widths(16, 5)
-    [16, 32, 64, 128, 128]
-    """
-    return [num_filters * min(2**level, WIDEST) for level in range(num_levels)]
-
-
-def strides(fine: tuple[int, int], coarse: tuple[int, int]) -> tuple[int, int]:
+def strides(fine: list[int], coarse: list[int]) -> tuple[int, int]:
     """2 along the sides that are halved, 1 along the others."""
     return (1 if fine[0] == coarse[0] else 2, 1 if fine[1] == coarse[1] else 2)
-
-
-def group_norm(num_channels: int) -> nn.GroupNorm:
-    """Over all features of an image: a code does not depend on what it is encoded with."""
-    return nn.GroupNorm(1, num_channels)

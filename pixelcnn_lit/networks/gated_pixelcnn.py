@@ -25,9 +25,10 @@ from pixelcnn_lit.layers import (
 )
 from pixelcnn_lit.networks.base import (
     AbstractNetwork,
+    Conds,
+    Features,
     check_kernel_sizes,
-    check_positive,
-    check_room,
+    check_sizes,
 )
 
 
@@ -54,11 +55,11 @@ class GatedPixelCNNOptions:
 
     def __post_init__(self) -> None:
         """Refuse what fits no image."""
-        check_positive(self, "num_layers", "num_filters", "num_hidden")
+        check_sizes(self, "num_layers", "num_filters", "num_hidden")
         check_kernel_sizes(self, "first_kernel_size", "kernel_size")
 
 
-class GatedPixelCNN(AbstractNetwork):
+class GatedPixelCNN(AbstractNetwork[GatedPixelCNNOptions]):
     """A vertical stack for the rows above and a horizontal one for the row so far.
 
     Together they see every pixel of the past: there is no blind spot. The vertical stack is
@@ -76,43 +77,15 @@ class GatedPixelCNN(AbstractNetwork):
 
     options_type = GatedPixelCNNOptions
 
-    def __init__(
-        self,
-        options: GatedPixelCNNOptions,
-        in_channels: int,
-        num_params: int,
-        *,
-        num_colors: int | None = None,
-        orders_channels: bool = True,
-        cond_channels: int = 0,
-    ) -> None:
-        """Build the stacks.
-
-        Args:
-            options: sizes of the layers.
-            in_channels: floats per pixel.
-            num_params: parameters per pixel, as the likelihood says.
-            num_colors: C; None for ``in_channels``.
-            orders_channels: let a colour's parameters see the pixel's earlier colours.
-            cond_channels: size of the condition, 0 for none.
-
-        Raises:
-            ValueError: naming the option, if one leaves a colour without features.
-        """
-        super().__init__(
-            in_channels,
-            num_params,
-            num_colors=num_colors,
-            orders_channels=orders_channels,
-            cond_channels=cond_channels,
-        )
+    def _build(self, options: GatedPixelCNNOptions) -> None:
         colors, num_filters, num_hidden = self.colors, options.num_filters, options.num_hidden
-        check_room(colors, options, "num_filters", "num_hidden")
+        num_params, cond_channels = self.num_params, self.cond_channels
+        check_sizes(options, "num_filters", "num_hidden", least=colors)
         self.vertical_layers = nn.ModuleList()
         self.horizontal_layers = nn.ModuleList()
         for layer in range(options.num_layers):
             size = options.kernel_size if layer else options.first_kernel_size
-            source = None if layer else in_channels
+            source = None if layer else self.in_channels
             self.vertical_layers.append(VerticalLayer(num_filters, size, cond_channels, source))
             self.horizontal_layers.append(
                 HorizontalLayer(num_filters, size, cond_channels, colors, source)
@@ -122,9 +95,7 @@ class GatedPixelCNN(AbstractNetwork):
         self.hidden = Pointwise(num_filters, num_hidden, mask=color_mask("B", groups, hidden))
         self.output = Output(num_hidden, num_params, mask=color_mask("B", hidden, outputs))
 
-    def vertical(
-        self, x: Tensor, conds: list[Tensor | None], cache: RasterCache | None = None
-    ) -> list[list[Tensor]]:
+    def vertical(self, x: Tensor, conds: Conds, cache: RasterCache | None = None) -> Features:
         """What each layer of the vertical stack tells its horizontal neighbour."""
         stream, links = x, []
         for layer in self.vertical_layers:
@@ -133,11 +104,7 @@ class GatedPixelCNN(AbstractNetwork):
         return [links]
 
     def horizontal(
-        self,
-        x: Tensor,
-        features: list[list[Tensor]],
-        conds: list[Tensor | None],
-        cache: RasterCache | None = None,
+        self, x: Tensor, features: Features, conds: Conds, cache: RasterCache | None = None
     ) -> Tensor:
         """The horizontal stack and two 1×1 layers."""
         stream = x

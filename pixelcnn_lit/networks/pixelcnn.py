@@ -24,12 +24,14 @@ from pixelcnn_lit.layers import (
 )
 from pixelcnn_lit.networks.base import (
     AbstractNetwork,
+    Conds,
+    Features,
     check_kernel_sizes,
-    check_positive,
-    check_room,
+    check_sizes,
 )
 
 ActivationName = Literal["relu", "prelu"]
+ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "prelu": nn.PReLU}
 
 
 @dataclass(frozen=True)
@@ -59,11 +61,15 @@ class PixelCNNOptions:
 
     def __post_init__(self) -> None:
         """Refuse what fits no image."""
-        check_positive(self, "num_layers", "num_filters", "num_hidden")
+        check_sizes(self, "num_layers", "num_filters", "num_hidden")
         check_kernel_sizes(self, "first_kernel_size", "kernel_size")
+        if self.activation not in ACTIVATIONS:
+            raise ValueError(
+                f"activation={self.activation!r}: allowed are {', '.join(ACTIVATIONS)}"
+            )
 
 
-class PixelCNN(AbstractNetwork):
+class PixelCNN(AbstractNetwork[PixelCNNOptions]):
     """A masked convolution of the image, residual blocks, and 1×1 layers.
 
     Only the rows of a kernel that its mask leaves open are computed.
@@ -78,38 +84,9 @@ class PixelCNN(AbstractNetwork):
 
     options_type = PixelCNNOptions
 
-    def __init__(
-        self,
-        options: PixelCNNOptions,
-        in_channels: int,
-        num_params: int,
-        *,
-        num_colors: int | None = None,
-        orders_channels: bool = True,
-        cond_channels: int = 0,
-    ) -> None:
-        """Build the layers.
-
-        Args:
-            options: sizes and kinds of the layers.
-            in_channels: floats per pixel.
-            num_params: parameters per pixel, as the likelihood says.
-            num_colors: C; None for ``in_channels``.
-            orders_channels: let a colour's parameters see the pixel's earlier colours.
-            cond_channels: size of the condition, 0 for none.
-
-        Raises:
-            ValueError: naming the option, if one leaves a colour without features.
-        """
-        super().__init__(
-            in_channels,
-            num_params,
-            num_colors=num_colors,
-            orders_channels=orders_channels,
-            cond_channels=cond_channels,
-        )
-        colors = self.colors
-        check_room(colors, options, "num_filters", "num_hidden")
+    def _build(self, options: PixelCNNOptions) -> None:
+        in_channels, num_params, colors = self.in_channels, self.num_params, self.colors
+        check_sizes(options, "num_filters", "num_hidden", least=colors)
         width = (2 if options.bottleneck else 1) * options.num_filters
         groups = color_groups(width, colors)
         rows, columns = _half_kernel(options.first_kernel_size)
@@ -117,7 +94,7 @@ class PixelCNN(AbstractNetwork):
         mask = kernel_mask(rows, columns, center)
         self.input = ImageConv2d(in_channels, width, rows, columns, mask=mask)
         self.blocks = nn.ModuleList(
-            Block(options, colors, cond_channels) for _ in range(options.num_layers)
+            Block(options, colors, self.cond_channels) for _ in range(options.num_layers)
         )
         num_hidden = options.num_hidden
         hidden = color_groups(num_hidden, colors)
@@ -127,22 +104,17 @@ class PixelCNN(AbstractNetwork):
                 Pointwise(num_hidden, num_hidden, mask=color_mask("B", hidden, hidden)),
             ]
         )
-        self.activations = nn.ModuleList(make_activation(options.activation) for _ in range(3))
+        make_activation = ACTIVATIONS[options.activation]
+        self.activations = nn.ModuleList(make_activation() for _ in range(3))
         outputs = color_groups(num_params, colors)
         self.output = Output(num_hidden, num_params, mask=color_mask("B", hidden, outputs))
 
-    def vertical(
-        self, x: Tensor, conds: list[Tensor | None], cache: RasterCache | None = None
-    ) -> list[list[Tensor]]:
+    def vertical(self, x: Tensor, conds: Conds, cache: RasterCache | None = None) -> Features:
         """Nothing: there is one stack only."""
         return [[]]
 
     def horizontal(
-        self,
-        x: Tensor,
-        features: list[list[Tensor]],
-        conds: list[Tensor | None],
-        cache: RasterCache | None = None,
+        self, x: Tensor, features: Features, conds: Conds, cache: RasterCache | None = None
     ) -> Tensor:
         """The whole network."""
         stream = self.input(x, cache)
@@ -159,23 +131,23 @@ class Block(nn.Module):
 
     def __init__(self, options: PixelCNNOptions, colors: int, cond_channels: int) -> None:
         super().__init__()
-        num_filters, activation = options.num_filters, options.activation
+        num_filters, make_activation = options.num_filters, ACTIVATIONS[options.activation]
         inner = color_groups(num_filters, colors)
         rows, columns = _half_kernel(options.kernel_size)
         mask = kernel_mask(rows, columns, color_mask("B", inner, inner))
         self.conv = CausalConv2d(num_filters, num_filters, rows, columns, mask=mask)
         self.condition = Condition(cond_channels, num_filters) if cond_channels else None
-        self.before_conv = make_activation(activation)
+        self.before_conv = make_activation()
         self.narrow: nn.Sequential | None = None
         self.widen: nn.Sequential | None = None
         if options.bottleneck:
             outer = color_groups(2 * num_filters, colors)
             self.narrow = nn.Sequential(
-                make_activation(activation),
+                make_activation(),
                 Pointwise(2 * num_filters, num_filters, mask=color_mask("B", outer, inner)),
             )
             self.widen = nn.Sequential(
-                make_activation(activation),
+                make_activation(),
                 Pointwise(num_filters, 2 * num_filters, mask=color_mask("B", inner, outer)),
             )
 
@@ -198,17 +170,3 @@ def _half_kernel(kernel_size: int) -> tuple[range, range]:
     """The rows of a k×k kernel that are not below the pixel, and all its columns."""
     side = kernel_size // 2
     return range(-side, 1), range(-side, side + 1)
-
-
-def make_activation(name: ActivationName) -> nn.Module:
-    """The activation of that name.
-
-    Raises:
-        ValueError: if there is none.
-    """
-    match name:
-        case "relu":
-            return nn.ReLU()
-        case "prelu":
-            return nn.PReLU()
-    raise ValueError(f"activation={name!r}: allowed are relu, prelu")

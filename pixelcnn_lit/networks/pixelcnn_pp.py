@@ -7,19 +7,49 @@ distribution of TensorFlow Probability.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pixelcnn_lit.layers import ImageConv2d, RasterCache
-from pixelcnn_lit.layers.activations import ResnetActivation
-from pixelcnn_lit.networks.base import AbstractNetwork, check_positive, check_room
-from pixelcnn_lit.networks.heads import ColorHead, Head
-from pixelcnn_lit.networks.streams import Stream
+from pixelcnn_lit.layers import (
+    CausalConv2d,
+    Condition,
+    Downsample,
+    ImageConv2d,
+    Output,
+    Pointwise,
+    RasterCache,
+    Upsample,
+    color_groups,
+    color_mask,
+)
+from pixelcnn_lit.networks.base import AbstractNetwork, Conds, Features, check_sizes
 from pixelcnn_lit.networks.weight_norm import normalise_weights, normed_layers
+
+SECOND_CONVOLUTION_DEVIATION = 0.1
+"""What data-dependent initialisation gives the second convolution of a block: near identity."""
+
+ResnetActivation = Literal["concat_elu", "elu", "relu"]
+
+
+def concat_elu(x: Tensor) -> Tensor:
+    """ELU of x and of −x side by side: (B, F, …) to (B, 2F, …).
+
+    Source: Salimans et al. (2017), after Shang et al. (2016), concatenated ReLU.
+    """
+    return F.elu(torch.cat([x, -x], 1))
+
+
+RESNET_ACTIVATIONS: dict[str, tuple[Callable[[Tensor], Tensor], int]] = {
+    "concat_elu": (concat_elu, 2),
+    "elu": (F.elu, 1),
+    "relu": (F.relu, 1),
+}
+"""The activation of a residual block and the factor by which it multiplies the features."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +82,7 @@ class PixelCNNPPOptions:
 
     def __post_init__(self) -> None:
         """Refuse what fits no image."""
-        check_positive(self, "num_resnet", "num_hierarchies", "num_filters")
+        check_sizes(self, "num_resnet", "num_hierarchies", "num_filters")
         dims = list(self.receptive_field_dims)
         if len(dims) != 2 or min(dims) < 3 or dims[1] % 2 == 0:
             raise ValueError(
@@ -61,9 +91,12 @@ class PixelCNNPPOptions:
             )
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout={self.dropout}: in [0, 1)")
+        if self.resnet_activation not in RESNET_ACTIVATIONS:
+            allowed = ", ".join(RESNET_ACTIVATIONS)
+            raise ValueError(f"resnet_activation={self.resnet_activation!r}: allowed are {allowed}")
 
 
-class PixelCNNPP(AbstractNetwork):
+class PixelCNNPP(AbstractNetwork[PixelCNNPPOptions]):
     """Two streams on several levels of resolution, joined by skip connections.
 
     The stream u sees the rows above, the stream ul also the row so far, so there is no blind
@@ -83,40 +116,10 @@ class PixelCNNPP(AbstractNetwork):
 
     options_type = PixelCNNPPOptions
 
-    def __init__(
-        self,
-        options: PixelCNNPPOptions,
-        in_channels: int,
-        num_params: int,
-        *,
-        num_colors: int | None = None,
-        orders_channels: bool = False,
-        cond_channels: int = 0,
-    ) -> None:
-        """Build the streams.
-
-        Args:
-            options: sizes and kinds of the streams.
-            in_channels: floats per pixel.
-            num_params: parameters per pixel, as the likelihood says.
-            num_colors: C; None for ``in_channels``.
-            orders_channels: let a colour's parameters see the pixel's earlier colours.
-            cond_channels: size of the condition, 0 for none.
-
-        Raises:
-            ValueError: naming the option, if one leaves a colour without features.
-        """
-        super().__init__(
-            in_channels,
-            num_params,
-            num_colors=num_colors,
-            orders_channels=orders_channels,
-            cond_channels=cond_channels,
-            num_hierarchies=options.num_hierarchies,
-        )
-        check_room(self.colors, options, "num_filters")
-        self.data_init = options.data_init
-        num_filters = options.num_filters
+    def _build(self, options: PixelCNNPPOptions) -> None:
+        check_sizes(options, "num_filters", least=self.colors)
+        self.num_hierarchies, self.data_init = options.num_hierarchies, options.data_init
+        in_channels, num_filters = self.in_channels, options.num_filters
         rows, columns = options.receptive_field_dims
         side = columns // 2
         above, around = range(-rows + 1, 0), range(-side, side + 1)
@@ -124,14 +127,13 @@ class PixelCNNPP(AbstractNetwork):
         self.u_above = ImageConv2d(image_channels, num_filters, above, around)
         self.ul_above = ImageConv2d(image_channels, num_filters, range(-1, 0), around)
         self.ul_left = ImageConv2d(image_channels, num_filters, range(-1, 1), range(-side, 0))
-        shape = (options.num_resnet, options.num_hierarchies, num_filters, cond_channels)
-        style = (options.resnet_activation, options.dropout)
-        self.u = Stream(*shape, *style, range(-rows + 2, 1), around, range(-1, 2), reads=0)
-        self.ul = Stream(*shape, *style, range(-1, 1), range(-side, 1), range(-1, 1), reads=1)
+        given = (options, self.cond_channels)
+        self.u = Stream(*given, range(-rows + 2, 1), around, range(-1, 2), reads=0)
+        self.ul = Stream(*given, range(-1, 1), range(-side, 1), range(-1, 1), reads=1)
         self.head = (
-            ColorHead(num_filters, self.colors, in_channels, num_params, style[0])
+            ColorHead(options, self.colors, in_channels, self.num_params)
             if self.colors > 1
-            else Head(num_filters, num_params)
+            else Head(num_filters, self.num_params)
         )
         for layer in normed_layers(self):
             nn.init.normal_(layer.weight, std=0.05)
@@ -159,21 +161,177 @@ class PixelCNNPP(AbstractNetwork):
         marked = torch.cat([x, torch.ones_like(x[:, :1])], 1)
         return F.pad(marked, (0, -x.shape[-1] % block, 0, -x.shape[-2] % block))
 
-    def vertical(
-        self, x: Tensor, conds: list[Tensor | None], cache: RasterCache | None = None
-    ) -> list[list[Tensor]]:
+    def vertical(self, x: Tensor, conds: Conds, cache: RasterCache | None = None) -> Features:
         """The stream u, and what the stream ul starts from of the row above (level 0, last)."""
         features = self.u(self.u_above(x, cache), conds, None, cache)[1]
         features[0].append(self.ul_above(x, cache))
         return features
 
     def horizontal(
-        self,
-        x: Tensor,
-        features: list[list[Tensor]],
-        conds: list[Tensor | None],
-        cache: RasterCache | None = None,
+        self, x: Tensor, features: Features, conds: Conds, cache: RasterCache | None = None
     ) -> Tensor:
         """The stream ul and the head."""
         start = features[0][-1] + self.ul_left(x, cache)
         return self.head(self.ul(start, conds, features, cache)[0], x, cache)
+
+
+class Stream(nn.Module):
+    """Residual blocks down to the coarsest level and up again, with skip connections across.
+
+    ``reads`` is 1 for the stream ul, whose every block reads the feature of u of the same name,
+    and 0 for u itself.
+    """
+
+    def __init__(
+        self,
+        options: PixelCNNPPOptions,
+        cond_channels: int,
+        rows: range,
+        columns: range,
+        stride_columns: range,
+        *,
+        reads: int,
+    ) -> None:
+        super().__init__()
+
+        def block(num_skips: int) -> GatedResnet:
+            return GatedResnet(options, num_skips, cond_channels, rows, columns)
+
+        num_resnet, num_filters = options.num_resnet, options.num_filters
+        num_hierarchies, coarsest = options.num_hierarchies, options.num_hierarchies - 1
+        self.encoder = nn.ModuleList(
+            nn.ModuleList(block(reads) for _ in range(num_resnet)) for _ in range(num_hierarchies)
+        )
+        self.decoder = nn.ModuleList(
+            nn.ModuleList(block(reads + 1) for _ in range(num_resnet + (level < coarsest)))
+            for level in range(num_hierarchies)
+        )
+        upward = range(stride_columns.start, 2) if not reads else range(2)
+        self.down = nn.ModuleList(
+            Downsample(num_filters, num_filters, range(-1, 1), stride_columns)
+            for _ in range(coarsest)
+        )
+        self.up = nn.ModuleList(Upsample(num_filters, num_filters, upward) for _ in range(coarsest))
+
+    def forward(
+        self, x: Tensor, conds: Conds, above: Features | None, cache: RasterCache | None = None
+    ) -> tuple[Tensor, Features]:
+        """The stream's output on the finest level and the features of its blocks, per level.
+
+        Args:
+            x: what the stream starts from, (B, F, H, W), or (N, F) on a walk.
+            conds: the condition for each level.
+            above: the features of the stream u, or None if this is u.
+            cache: of a walk, if there is one; sleeping levels give no features.
+        """
+        features: Features = [[] for _ in self.encoder]
+        return self._level(0, x, conds, above, cache, features), features
+
+    def _level(
+        self,
+        level: int,
+        x: Tensor,
+        conds: Conds,
+        above: Features | None,
+        cache: RasterCache | None,
+        features: Features,
+    ) -> Tensor:
+        skips = [x]
+        read = iter(above[level]) if above else None
+        for block in self.encoder[level]:  # type: ignore[union-attr]
+            x = block(x, [next(read)] if read else [], conds[level], cache)
+            skips.append(x)
+            features[level].append(x)
+        if level + 1 < len(self.encoder):
+            below = self.down[level](x, cache)
+            if below is not None:
+                coarser = cache.coarser if cache else None
+                below = self._level(level + 1, below, conds, above, coarser, features)
+            x = self.up[level](below, cache)
+        else:
+            x = skips.pop()
+        for block in self.decoder[level]:  # type: ignore[union-attr]
+            skip = skips.pop()
+            x = block(x, [next(read), skip] if read else [skip], conds[level], cache)
+            features[level].append(x)
+        return x
+
+
+class GatedResnet(nn.Module):
+    """x + a·σ(b), with (a, b) from two convolutions between which skips come in (§2.3 to §2.5).
+
+    The condition enters before the gate.
+    """
+
+    def __init__(
+        self,
+        options: PixelCNNPPOptions,
+        num_skips: int,
+        cond_channels: int,
+        rows: range,
+        columns: range,
+    ) -> None:
+        super().__init__()
+        self.activation, widening = RESNET_ACTIVATIONS[options.resnet_activation]
+        num_filters, wide = options.num_filters, widening * options.num_filters
+        self.conv_in = CausalConv2d(wide, num_filters, rows, columns)
+        self.skip = Pointwise(num_skips * wide, num_filters) if num_skips else None
+        self.dropout = nn.Dropout(options.dropout)
+        self.conv_out = CausalConv2d(wide, 2 * num_filters, rows, columns)
+        self.conv_out.init_deviation = SECOND_CONVOLUTION_DEVIATION
+        self.condition = Condition(cond_channels, 2 * num_filters) if cond_channels else None
+
+    def forward(
+        self, x: Tensor, skips: list[Tensor], cond: Tensor | None, cache: RasterCache | None = None
+    ) -> Tensor:
+        """(B, F, H, W) to the same; on a walk (N, F) to the same."""
+        hidden = self.conv_in(self.activation(x), cache)
+        if self.skip is not None:
+            skip = skips[0] if len(skips) == 1 else torch.cat(skips, 1)
+            hidden = hidden + self.skip(self.activation(skip), cache)
+        hidden = self.conv_out(self.dropout(self.activation(hidden)), cache)
+        if self.condition is not None:
+            assert cond is not None
+            hidden = hidden + self.condition(cond, cache)
+        value, gate = hidden.chunk(2, 1)
+        return x + value * torch.sigmoid(gate)
+
+
+class Head(nn.Module):
+    """ELU and a 1×1 convolution to the parameters."""
+
+    def __init__(self, num_filters: int, num_params: int) -> None:
+        super().__init__()
+        self.out = Output(num_filters, num_params)
+
+    def forward(self, ul: Tensor, x: Tensor, cache: RasterCache | None = None) -> Tensor:
+        """(B, F, H, W) to (B, num_params, H, W); the image ``x`` is not read."""
+        return self.out(F.elu(ul), cache)
+
+
+class ColorHead(nn.Module):
+    """Two masked 1×1 layers after which a colour's parameters have seen the earlier colours."""
+
+    def __init__(
+        self,
+        options: PixelCNNPPOptions,
+        colors: int,
+        in_channels: int,
+        num_params: int,
+    ) -> None:
+        super().__init__()
+        self.activation, widening = RESNET_ACTIVATIONS[options.resnet_activation]
+        num_filters = options.num_filters
+        groups = color_groups(num_filters, colors)
+        hears = color_mask("A", color_groups(in_channels, colors), groups)[:, :, None, None]
+        passes = color_mask("B", groups.repeat(widening), color_groups(num_params, colors))
+        self.in_channels = in_channels
+        self.past = Pointwise(num_filters, num_filters)
+        self.present = ImageConv2d(in_channels, num_filters, range(1), range(1), mask=hears)
+        self.out = Output(widening * num_filters, num_params, mask=passes)
+
+    def forward(self, ul: Tensor, x: Tensor, cache: RasterCache | None = None) -> Tensor:
+        """(B, F, H, W) and the image (B, in_channels + 1, H, W) to (B, num_params, H, W)."""
+        image = x if cache else x[:, : self.in_channels]
+        hidden = self.past(F.elu(ul), cache) + self.present(image, cache)
+        return self.out(self.activation(hidden), cache)

@@ -46,7 +46,11 @@ def initialise(network: nn.Module, x: Tensor, cond: Tensor | None = None) -> Non
         deviation = output.std((0, 2, 3), correction=0)
         varies = deviation > LEAST_DEVIATION
         scale = torch.where(varies, layer.init_deviation / deviation, 1.0)
-        _scale_output(layer, scale)
+        shape = (1, -1, 1, 1) if isinstance(layer, Upsample) else (-1, 1, 1, 1)
+        if hasattr(layer, "parametrizations"):
+            layer.parametrizations.weight.original0.mul_(scale.view(shape))  # type: ignore[union-attr]
+        else:
+            layer.weight.mul_(scale.view(shape))
         layer.bias.copy_((layer.bias - mean) * scale)
         return (output - mean[:, None, None]) * scale[:, None, None]
 
@@ -57,13 +61,3 @@ def initialise(network: nn.Module, x: Tensor, cond: Tensor | None = None) -> Non
     finally:
         for hook in hooks:
             hook.remove()
-
-
-def _scale_output(layer: AbstractConv2d | Upsample, scale: Tensor) -> None:
-    axis = 1 if isinstance(layer, Upsample) else 0
-    shape = [1] * 4
-    shape[axis] = -1
-    if hasattr(layer, "parametrizations"):
-        layer.parametrizations.weight.original0.mul_(scale.view(shape))  # type: ignore[union-attr]
-    else:
-        layer.weight.mul_(scale.view(shape))

@@ -32,7 +32,6 @@ def draw_batches(
     given: Tensor | None = None,
     images: Tensor | None = None,
     batch_size: int | None = None,
-    cached: bool = True,
     on_row: RowHook | None = None,
 ) -> Iterator[Tensor]:
     """Draw images, or complete them where ``given`` is False.
@@ -46,7 +45,6 @@ def draw_batches(
         given: bool (H, W) or (N, H, W), pixels kept from ``images``.
         images: levels (N, C, H, W).
         batch_size: images drawn at a time; None for what suits the device.
-        cached: False for the naive walk.
         on_row: told about every finished row.
 
     Yields:
@@ -73,7 +71,6 @@ def draw_batches(
             cond=cond,
             temperature=temperature,
             guidance=guidance,
-            cached=cached,
             on_row=on_row,
         )
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pixelcnn_lit.likelihoods import AbstractPixels
-from pixelcnn_lit.sampling.present_row import PresentRow
+from pixelcnn_lit.sampling.scans import PresentRow
 
 Chooser = Callable[[AbstractPixels, int, int], Tensor]
 """(distribution of B pixels, row, column) to levels (B, C); any function will do."""

@@ -17,22 +17,13 @@ from collections.abc import Callable
 import torch
 
 Work = Callable[[], None]
+Runner = Callable[[int, Work], None]
+"""Does the work of a row of a kind; for all rows of it it is the same work on the same memory."""
 
 
-class AbstractRunner(ABC):
-    """Does the work of a row."""
-
-    @abstractmethod
-    def run(self, kind: int, work: Work) -> None:
-        """Do it; for every row of a kind it is the same work on the same memory."""
-
-
-class Eager(AbstractRunner):
-    """Runs the work as it is."""
-
-    def run(self, kind: int, work: Work) -> None:
-        """Now."""
-        work()
+def eager(kind: int, work: Work) -> None:
+    """The runner that does the work as it is."""
+    work()
 
 
 class AbstractDevice(ABC):
@@ -57,7 +48,7 @@ class AbstractDevice(ABC):
         """
 
 
-class Recorder(AbstractRunner):
+class Recorder:
     """Runs the first row as it is, then records a row of every kind and replays it.
 
     The first row has every level of the network awake, so that it sets up all that others need.
@@ -70,7 +61,7 @@ class Recorder(AbstractRunner):
         self._warm = False
         self._recorded: dict[int, Work] = {}
 
-    def run(self, kind: int, work: Work) -> None:
+    def __call__(self, kind: int, work: Work) -> None:
         """As it is, or from a recording."""
         if not self._warm:
             self._device.warm_up(work)
@@ -126,7 +117,7 @@ def cuda_device(device: torch.device) -> CudaDevice:
     return CudaDevice(device)
 
 
-def runner(device: torch.device, *, recordable: bool) -> AbstractRunner:
+def runner(device: torch.device, *, recordable: bool) -> Runner:
     """What runs the rows of a walk on a device.
 
     Args:
@@ -135,4 +126,4 @@ def runner(device: torch.device, *, recordable: bool) -> AbstractRunner:
     """
     if device.type == "cuda" and recordable and not cuda_device(device).gave_up:
         return Recorder(cuda_device(device))
-    return Eager()
+    return eager

@@ -1,77 +1,35 @@
-"""Raster scans of a network: its parameters at one position after another.
-
-The naive scan runs the whole network at every position and is the reference; the cached one
-computes every activation once.
-"""
+"""Raster scan of a network: its parameters at one position after another."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-
-import torch
 from torch import Tensor
 
 from pixelcnn_lit.networks.base import AbstractNetwork
-from pixelcnn_lit.sampling.present_row import PresentRow
 
 
-class AbstractScan(ABC):
-    """Parameters at one position after another, from what has been painted.
+class PresentRow:
+    """A copy of one row at a fixed address, where recorded work finds every row in its turn.
+
+    Attributes:
+        here: (B, …), contiguous; what it holds before the first :meth:`read` is undefined.
+    """
+
+    def __init__(self, whole: Tensor) -> None:
+        """``whole`` is (B, H, …)."""
+        self._whole = whole
+        self.here = whole.new_empty(whole[:, 0].shape)
+
+    def read(self, row: int) -> None:
+        """Put a row in place."""
+        self.here.copy_(self._whole[:, row])
+
+
+class CachedScan:
+    """Computes every activation once: the vertical part once per row, the rest once per position.
 
     A row begins with :meth:`read_row` and :meth:`start_row`. From then on rows of the same kind
     are the same work on the same memory.
     """
-
-    @abstractmethod
-    def kind(self, row: int) -> int:
-        """Which rows are alike."""
-
-    @abstractmethod
-    def read_row(self, row: int) -> None:
-        """Put what belongs to this very row in place."""
-
-    @abstractmethod
-    def start_row(self, row: int) -> None:
-        """Prepare for the pixels of a row; all rows above are painted."""
-
-    @abstractmethod
-    def params(self, row: int, column: int) -> Tensor:
-        """Parameters (B, num_params) of a pixel, from all pixels before it and its own colours."""
-
-    @abstractmethod
-    def paint(self, row: int, column: int, x: Tensor) -> None:
-        """Write the pixel as far as it is chosen, floats (B, channels so far)."""
-
-
-class NaiveScan(AbstractScan):
-    """The reference: the whole network on the whole image, once per position."""
-
-    def __init__(self, network: AbstractNetwork, x: Tensor, cond: Tensor | None) -> None:
-        self.network = network
-        self.x = torch.zeros_like(x)
-        self.cond = cond
-
-    def kind(self, row: int) -> int:
-        """No two rows are alike."""
-        return row
-
-    def read_row(self, row: int) -> None:
-        """Nothing belongs to a row."""
-
-    def start_row(self, row: int) -> None:
-        """Nothing is kept from row to row."""
-
-    def params(self, row: int, column: int) -> Tensor:
-        """See :class:`AbstractScan`."""
-        return self.network(self.x, self.cond)[:, :, row, column]
-
-    def paint(self, row: int, column: int, x: Tensor) -> None:
-        """See :class:`AbstractScan`."""
-        self.x[:, : x.shape[1], row, column] = x
-
-
-class CachedScan(AbstractScan):
-    """The vertical part once per row, the horizontal part once per position."""
 
     def __init__(self, network: AbstractNetwork, x: Tensor, cond: Tensor | None) -> None:
         self.network = network
@@ -106,7 +64,7 @@ class CachedScan(AbstractScan):
         ]
 
     def params(self, row: int, column: int) -> Tensor:
-        """See :class:`AbstractScan`."""
+        """Parameters (B, num_params) of a pixel, from all pixels before it and its own colours."""
         self.cache.stand(row, column)
         here = [
             [] if column % 2**level else [feature[column >> level] for feature in features]
@@ -115,5 +73,5 @@ class CachedScan(AbstractScan):
         return self.network.horizontal(self.x, here, self.conds, self.cache)
 
     def paint(self, row: int, column: int, x: Tensor) -> None:
-        """See :class:`AbstractScan`."""
+        """Write the pixel as far as it is chosen, floats (B, channels so far)."""
         self.cache.paint(column, x)

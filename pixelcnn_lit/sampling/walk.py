@@ -15,9 +15,9 @@ from pixelcnn_lit.images import level_dtype
 from pixelcnn_lit.likelihoods import AbstractPixels
 from pixelcnn_lit.likelihoods.guided import GuidedPixels
 from pixelcnn_lit.sampling.choosers import AbstractRowChooser, Chooser, can_be_recorded
-from pixelcnn_lit.sampling.graphs import AbstractRunner, runner
+from pixelcnn_lit.sampling.graphs import Runner, runner
 from pixelcnn_lit.sampling.pixel_model import PixelModel
-from pixelcnn_lit.sampling.scans import CachedScan, NaiveScan
+from pixelcnn_lit.sampling.scans import CachedScan
 
 RowHook = Callable[[Tensor, int], None]
 """Told the images so far, levels (B, C, H, W), and how many rows are finished."""
@@ -32,9 +32,8 @@ def walk(
     cond: Tensor | None = None,
     temperature: float = 1.0,
     guidance: float = 1.0,
-    cached: bool = True,
     on_row: RowHook | None = None,
-    run_by: AbstractRunner | None = None,
+    run_by: Runner | None = None,
 ) -> Tensor:
     """Go through the positions of B images in raster order and let ``chooser`` fill them.
 
@@ -45,25 +44,22 @@ def walk(
         cond: as the network takes it.
         temperature: above 0; see the likelihoods.
         guidance: other than 1, also walk without the condition (zeros) and mix the two; see
-            :class:`~pixelcnn_lit.likelihoods.guided.GuidedPixels`.
-        cached: compute each activation once; False for the naive reference.
+            :class:`~pixelcnn_lit.likelihoods.guided.GuidedPixels`. Needs a ``cond``.
         on_row: told about every finished row.
         run_by: runs the work of each row; None for CUDA graphs where they are possible.
 
     Returns:
         Levels (B, C, H, W) of :func:`~pixelcnn_lit.images.level_dtype`.
     """
-    if guidance != 1 and cond is None:
-        raise ValueError(f"guidance={guidance}: needs a condition")
     x = model.blank(num_images)
-    run_by = run_by or runner(x.device, recordable=cached and can_be_recorded(chooser))
-    filler = _RowFiller(model, x, chooser, cond, temperature, guidance, cached)
+    run_by = run_by or runner(x.device, recordable=can_be_recorded(chooser))
+    filler = _RowFiller(model, x, chooser, cond, temperature, guidance)
     dtype = level_dtype(model.likelihood.num_levels)
     images = torch.zeros(num_images, *model.image_shape, dtype=dtype, device=x.device)
     for row in range(model.image_size[0]):
         with torch.inference_mode():  # a sixth faster than no_grad: less to do for small tensors
             filler.read(row)
-            run_by.run(filler.scan.kind(row), partial(filler.fill, row))
+            run_by(filler.scan.kind(row), partial(filler.fill, row))
             images[:, :, row] = filler.chosen.movedim(-1, 1)
         if on_row:
             on_row(images, row + 1)
@@ -85,13 +81,12 @@ class _RowFiller:
         cond: Tensor | None,
         temperature: float,
         guidance: float,
-        cached: bool,
     ) -> None:
         batch, channels, width = len(x), model.likelihood.channels, x.shape[-1]
         self.guided = guidance != 1
         if cond is not None and self.guided:
             x, cond = torch.cat([x, x]), torch.cat([cond, torch.zeros_like(cond)])
-        self.scan = (CachedScan if cached else NaiveScan)(model.network, x, cond)
+        self.scan = CachedScan(model.network, x, cond)
         self.model = model
         self.chooser = chooser
         self.temperature = temperature

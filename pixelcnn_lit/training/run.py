@@ -10,16 +10,14 @@ from omegaconf import DictConfig, OmegaConf
 
 from pixelcnn_lit import configuration
 from pixelcnn_lit.loggers.any_logger import log_config
-from pixelcnn_lit.messages import print_table, say
-from pixelcnn_lit.models import AbstractLitModel
-from pixelcnn_lit.training.closing_test import measure_best
-from pixelcnn_lit.training.fit import fit
+from pixelcnn_lit.messages import say
+from pixelcnn_lit.training.fit import fit, measure_best
 from pixelcnn_lit.training.folder import open_run_dir
 from pixelcnn_lit.training.options import RunOptions
-from pixelcnn_lit.training.parts import Parts, build_parts
+from pixelcnn_lit.training.parts import build_parts
 from pixelcnn_lit.training.process import prepare_process
-from pixelcnn_lit.training.resume import Start, find_start
-from pixelcnn_lit.training.summary import summary_table
+from pixelcnn_lit.training.resume import find_start
+from pixelcnn_lit.training.summary import print_summary
 
 
 def train(config: DictConfig) -> float | None:
@@ -39,20 +37,20 @@ def train(config: DictConfig) -> float | None:
     run_dir = Path(options.run_dir)
     prepare_process(options)
     parts = build_parts(config, run_dir)
-    start = find_start(options.resume, run_dir, parts.model.hparams, parts.trainer)
+    checkpoint, first_step = find_start(options.resume, run_dir, parts.model.hparams, parts.trainer)
     if options.compile:
         parts.model.network.compile()
     if parts.trainer.is_global_zero:
         parts.data.trainer = parts.trainer  # how many processes share a batch
         parts.data.prepare_data()  # Lightning would do it, but only after the run folder is opened
         open_run_dir(run_dir, config)
-        parts.metrics_file.keep_until(start.step)
+        parts.metrics_file.keep_until(first_step)
     as_dict = cast("dict[str, object]", OmegaConf.to_container(config, resolve=True))
     finished = False
     try:
         for logger in parts.trainer.loggers:
             log_config(logger, as_dict)
-        seconds = fit(parts, start.checkpoint)
+        seconds = fit(parts, checkpoint)
         for tracker in parts.trackers:
             tracker.upload_checkpoint(parts.checkpoints.best_path)
         metrics = measure_best(parts) if options.test else {}
@@ -67,21 +65,5 @@ def train(config: DictConfig) -> float | None:
     else:
         metrics[monitor] = best
     if parts.trainer.is_global_zero:
-        _print_summary(parts, run_dir, metrics, start, seconds)
+        print_summary(parts, run_dir, metrics, first_step, seconds)
     return metrics.get(monitor)
-
-
-def _print_summary(
-    parts: Parts, run_dir: Path, metrics: dict[str, float], start: Start, seconds: float
-) -> None:
-    table = summary_table(
-        run_dir,
-        metrics,
-        num_parameters=sum(p.numel() for p in parts.model.parameters() if p.requires_grad),
-        first_step=start.step,
-        last_step=parts.trainer.fit_loop.epoch_loop.global_step,
-        seconds=seconds,
-        images_per_second=parts.throughput.images_per_second if parts.throughput else None,
-        has_likelihood=isinstance(parts.model, AbstractLitModel),
-    )
-    print_table(table)

@@ -2,22 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
-
-import numpy as np
-from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 from torch import Tensor
 
 from pixelcnn_lit.loggers.wandb_tracker import WandbTracker
-
-
-@runtime_checkable
-class ImageLogger(Protocol):
-    """A logger that takes images as Lightning's WandbLogger does."""
-
-    def log_image(self, key: str, images: list[np.ndarray], step: int | None = None) -> None:
-        """Logs ``images``, uint8 (height, width, 3) each."""
-        ...
 
 
 def log_picture(logger: Logger, name: str, picture: Tensor, step: int) -> None:
@@ -26,15 +14,15 @@ def log_picture(logger: Logger, name: str, picture: Tensor, step: int) -> None:
     Args:
         logger: of any kind.
         name: under which the logger keeps it.
-        picture: uint8 (height, width, 3).
+        picture: uint8 (height, width, 3), on the CPU.
         step: under which Lightning logs the numbers that go with it.
     """
     if isinstance(logger, WandbTracker):
         logger.log_picture(name, picture, step)
+    elif isinstance(logger, WandbLogger):
+        logger.log_image(name, [picture.numpy()], step)
     elif isinstance(logger, TensorBoardLogger):
-        logger.experiment.add_image(name, picture.cpu().numpy(), step, dataformats="HWC")
-    elif isinstance(logger, ImageLogger):
-        logger.log_image(name, [picture.cpu().numpy()], step)
+        logger.experiment.add_image(name, picture.numpy(), step, dataformats="HWC")
 
 
 def log_config(logger: Logger, config: dict[str, object]) -> None:

@@ -308,9 +308,9 @@ def test_resuming_from_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("option", "kept", "configured"),
     [
-        ("model.num_filters", "4", "6"),
-        ("model.resnet_activation", "concat_elu", "elu"),
-        ("model.receptive_field_dims", r"\[3, 3\]", "[3,5]"),
+        ("model.network.num_filters", "4", "6"),
+        ("model.network.resnet_activation", "concat_elu", "elu"),
+        ("model.network.receptive_field_dims", r"\[3, 3\]", "[3,5]"),
     ],
 )
 def test_another_model_than_the_checkpoints_is_refused_before_the_folder_is_touched(

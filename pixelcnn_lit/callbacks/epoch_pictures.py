@@ -7,12 +7,13 @@ from pathlib import Path
 
 import torch
 from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 from lightning.pytorch.utilities.types import STEP_OUTPUT
 from PIL import Image
 from torch import Tensor
 
 from pixelcnn_lit.images import Batch, enlarge
-from pixelcnn_lit.loggers.any_logger import log_picture
+from pixelcnn_lit.loggers.wandb_tracker import WandbTracker
 from pixelcnn_lit.messages import check_at_least
 
 MIN_WIDTH = 640
@@ -79,4 +80,14 @@ class AbstractEpochPictures(Callback, ABC):
         Image.fromarray(picture.numpy()).save(folder / f"epoch={trainer.current_epoch:03d}.png")
         for logger in trainer.loggers:
             # the step under which Lightning logs the numbers of this validation
-            log_picture(logger, self.folder, picture, trainer.global_step - 1)
+            _log_picture(logger, self.folder, picture, trainer.global_step - 1)
+
+
+def _log_picture(logger: Logger, name: str, picture: Tensor, step: int) -> None:
+    """To a logger that takes none nothing happens."""
+    if isinstance(logger, WandbTracker):
+        logger.log_picture(name, picture, step)
+    elif isinstance(logger, WandbLogger):
+        logger.log_image(name, [picture.numpy()], step)
+    elif isinstance(logger, TensorBoardLogger):
+        logger.experiment.add_image(name, picture.numpy(), step, dataformats="HWC")

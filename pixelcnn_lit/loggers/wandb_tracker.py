@@ -111,7 +111,6 @@ class WandbTracker(Logger):
             self._run = self._begin()
         return self._run
 
-    @rank_zero_only
     def log_hyperparams(self, params: dict[str, object] | Namespace) -> None:
         """Does nothing: ``log_config`` stores the whole configuration, this is part of it."""
 

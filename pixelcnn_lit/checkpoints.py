@@ -44,17 +44,11 @@ def newest_checkpoint(run_dir: Path) -> tuple[Path | None, list[Path]]:
         The file, or None if there is none; and the files that were skipped because they are
         damaged.
     """
-    steps: dict[Path, int] = {}
-    damaged: list[Path] = []
-    for path in [*run_dir.glob("checkpoints/*.ckpt"), *run_dir.glob("hpc_ckpt_*.ckpt")]:
-        step = global_step(path)
-        if step is None:
-            damaged.append(path)
-        else:
-            steps[path] = step
+    paths = [*run_dir.glob("checkpoints/*.ckpt"), *run_dir.glob("hpc_ckpt_*.ckpt")]
+    steps = {path: step for path in paths if (step := global_step(path)) is not None}
     # of several at the same step the one written last: best.ckpt comes before the epoch's end
     newest = max(steps, key=lambda path: (steps[path], path.stat().st_mtime), default=None)
-    return newest, damaged
+    return newest, [path for path in paths if path not in steps]
 
 
 def read_checkpoint(path: Path) -> dict[str, object] | None:
@@ -74,9 +68,3 @@ def global_step(path: Path) -> int | None:
     """The number of optimizer steps in a checkpoint; None if it is damaged or none."""
     step = (read_checkpoint(path) or {}).get("global_step")
     return step if isinstance(step, int) else None
-
-
-def remove_unfinished(run_dir: Path) -> None:
-    """Deletes what a kill left of a checkpoint that was being written."""
-    for path in run_dir.glob("checkpoints/.*.ckpt.*"):
-        path.unlink(missing_ok=True)

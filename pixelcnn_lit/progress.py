@@ -8,14 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskProgressColumn,
-    TextColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import MofNCompleteColumn, Progress, TextColumn
 
 from pixelcnn_lit.messages import duration, is_first_process, say
 
@@ -37,16 +30,9 @@ def progress(doing: str, total: int, unit: str) -> Iterator[Callable[[int], None
     """
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield _Lines(doing, total, unit).advance
+        yield _lines(doing, total, unit)
         return
-    columns = (
-        TextColumn(doing),
-        BarColumn(),
-        TaskProgressColumn(),
-        MofNCompleteColumn(),
-        TextColumn(unit),
-        TimeRemainingColumn(),
-    )
+    columns = (*Progress.get_default_columns(), MofNCompleteColumn(), TextColumn(unit))
     disable = not is_first_process()
     with Progress(*columns, console=console, transient=True, disable=disable) as bar:
         task = bar.add_task(doing, total=total)
@@ -61,7 +47,7 @@ class Pace:
         done: how many were done before the clock starts.
     """
 
-    def __init__(self, every: float = EVERY, done: int = 0) -> None:
+    def __init__(self, every: float, done: int = 0) -> None:
         self._every, self._done_before = every, done
         self._start = self._last = time.monotonic()
 
@@ -81,17 +67,14 @@ class Pace:
         return duration(each * (total - done))
 
 
-class _Lines:
+def _lines(doing: str, total: int, unit: str) -> Callable[[int], None]:
     """A line now and then; none for what is done before the first would be due."""
+    pace, done = Pace(EVERY), 0
 
-    def __init__(self, doing: str, total: int, unit: str) -> None:
-        self._doing, self._total, self._unit = doing, total, unit
-        self._done = 0
-        self._pace = Pace()
+    def advance(number: int) -> None:
+        nonlocal done
+        done += number
+        if 0 < done < total and pace.is_due():
+            say(f"{doing}: {done:,} of {total:,} {unit}, {pace.left(done, total)} left")
 
-    def advance(self, number: int) -> None:
-        """So many more are done."""
-        self._done += number
-        if 0 < self._done < self._total and self._pace.is_due():
-            left = self._pace.left(self._done, self._total)
-            say(f"{self._doing}: {self._done:,} of {self._total:,} {self._unit}, {left} left")
+    return advance

@@ -10,11 +10,11 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "pixelcnn_lit"
 FLOORS = [
     {"images", "messages", "files"},
-    {"progress", "layers"},
+    {"progress", "layers", "matching"},
     {"likelihoods", "networks"},
     {"sampling", "metrics", "checkpoints"},
     {"models", "data"},
-    {"matching", "loggers"},
+    {"loggers"},
     {"callbacks"},
     {"drawing"},
     {"configuration"},

@@ -132,7 +132,7 @@ def test_the_configuration_is_kept_resolved_with_its_command_and_version(finishe
     assert text.startswith("# pixelcnn-lit ")
     assert "\n# pixelcnn-lit 0." in text
     config = yaml.safe_load(text)
-    assert config["model"]["num_filters"] == 8
+    assert config["model"]["network"]["num_filters"] == 8
     assert config["model"]["image_size"] == [8, 8]
     assert config["run_dir"] == str(finished)
 

@@ -10,10 +10,10 @@ import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.utilities.types import STEP_OUTPUT
-from torch import Tensor
 
 from pixelcnn_lit.callbacks.interruption import Interrupted, Interruption
-from pixelcnn_lit.messages import OptionError
+from pixelcnn_lit.images import Batch
+from pixelcnn_lit.messages import OptionError, check_at_least
 
 
 class Checkpoints(Checkpoint):
@@ -50,11 +50,10 @@ class Checkpoints(Checkpoint):
             raise OptionError(
                 f"callbacks.checkpoints.every_n_minutes={every_n_minutes}: must be above 0 or null"
             )
-        if every_n_steps is not None and every_n_steps < 1:
-            raise OptionError(
-                f"callbacks.checkpoints.every_n_steps={every_n_steps}: must be 1 or more, or null"
-            )
+        check_at_least("callbacks.checkpoints.every_n_steps", every_n_steps, 1)
         self.folder = Path(folder)
+        self.best_path = self.folder / "best.ckpt"
+        self.last_path = self.folder / "last.ckpt"
         self.monitor = monitor
         self.every_n_minutes = every_n_minutes
         self.every_n_steps = every_n_steps
@@ -62,16 +61,6 @@ class Checkpoints(Checkpoint):
         self._interruption = Interruption()
         self._stopping = 0
         self._last_time = time.monotonic()
-
-    @property
-    def best_path(self) -> Path:
-        """The file of the best validation."""
-        return self.folder / "best.ckpt"
-
-    @property
-    def last_path(self) -> Path:
-        """The file of the last save."""
-        return self.folder / "last.ckpt"
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Forgets what was best elsewhere, if a run goes on from another one."""
@@ -99,7 +88,7 @@ class Checkpoints(Checkpoint):
         trainer: Trainer,
         pl_module: LightningModule,
         outputs: STEP_OUTPUT,
-        batch: dict[str, Tensor],
+        batch: Batch,
         batch_idx: int,
     ) -> None:
         """Saves within an epoch; after its last batch ``on_train_epoch_end`` does."""
@@ -116,11 +105,7 @@ class Checkpoints(Checkpoint):
         self._stopping = signum
 
     def on_train_batch_start(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        batch: dict[str, Tensor],
-        batch_idx: int,
+        self, trainer: Trainer, pl_module: LightningModule, batch: Batch, batch_idx: int
     ) -> None:
         """Stops where a signal was acted upon: by now the metrics of its step are logged, too."""
         if self._stopping:

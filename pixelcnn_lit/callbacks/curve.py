@@ -11,7 +11,7 @@ from lightning import Callback, LightningModule, Trainer
 from matplotlib.figure import Figure
 
 from pixelcnn_lit.loggers.metrics_file import read_metric
-from pixelcnn_lit.messages import OptionError
+from pixelcnn_lit.messages import check_at_least
 
 matplotlib.use("agg")
 
@@ -32,8 +32,7 @@ class LearningCurve(Callback):
     def __init__(
         self, every_n_epochs: int = 1, metric: Literal["bits_per_dim", "mse"] = "bits_per_dim"
     ) -> None:
-        if every_n_epochs < 1:
-            raise OptionError(f"callbacks.curve.every_n_epochs={every_n_epochs}: must be 1 or more")
+        check_at_least("callbacks.curve.every_n_epochs", every_n_epochs, 1)
         self.every_n_epochs = every_n_epochs
         self.metric = metric
 
@@ -89,22 +88,11 @@ def learning_curve(train: dict[int, float], val: dict[int, float], unit: str) ->
     if val:
         best = min(val, key=lambda step: val[step])
         marker = "o" if len(val) < 30 else None
-        axes.plot(
-            list(val),
-            list(val.values()),
-            color="C1",
-            marker=marker,
-            markersize=3,
-            label="validation",
-        )
+        points = list(val), list(val.values())
+        axes.plot(*points, color="C1", marker=marker, markersize=3, label="validation")
         axes.scatter([best], [val[best]], color="C1", edgecolor="black", zorder=3)
-        axes.annotate(
-            f"{val[best]:.3f}",
-            (best, val[best]),
-            xytext=(0, -14),
-            textcoords="offset points",
-            ha="center",
-        )
+        below = {"xytext": (0, -14), "textcoords": "offset points", "ha": "center"}
+        axes.annotate(f"{val[best]:.3f}", (best, val[best]), **below)
     # the first steps are far above everything that matters: leave them outside the frame
     settled = list(val.values()) + smooth(list(train.values()))[len(train) // 10 :]
     finite = [value for value in settled if math.isfinite(value)]

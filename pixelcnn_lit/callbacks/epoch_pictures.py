@@ -7,12 +7,14 @@ from pathlib import Path
 
 import torch
 from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 from lightning.pytorch.utilities.types import STEP_OUTPUT
 from PIL import Image
 from torch import Tensor
 
 from pixelcnn_lit.images import Batch, enlarge
-from pixelcnn_lit.loggers.any_logger import log_picture
+from pixelcnn_lit.loggers.wandb_tracker import WandbTracker
+from pixelcnn_lit.messages import check_at_least
 
 MIN_WIDTH = 640
 """Small pictures are enlarged to about so many pixels: 8×8 images could not be seen."""
@@ -29,6 +31,7 @@ class AbstractEpochPictures(Callback, ABC):
     folder: str
 
     def __init__(self, every_n_epochs: int) -> None:
+        check_at_least(f"callbacks.{self.folder}.every_n_epochs", every_n_epochs, 1)
         self.every_n_epochs = every_n_epochs
         self._shown: Batch = {}
 
@@ -50,7 +53,7 @@ class AbstractEpochPictures(Callback, ABC):
         dataloader_idx: int = 0,
     ) -> None:
         """Goes through the whole validation, as it may come class after class."""
-        if self.is_due(trainer) and len(batch["image"]):  # 0 where every picture was corrupt
+        if self._is_due(trainer) and len(batch["image"]):  # 0 where every picture was corrupt
             shown = self._shown or {name: values[:0] for name, values in batch.items()}
             batch = {name: torch.cat([shown[name], batch[name]]) for name in shown}
             chosen = self.choose(pl_module, batch)
@@ -60,10 +63,9 @@ class AbstractEpochPictures(Callback, ABC):
         """Draws while the averaged weights are still in place."""
         batch, self._shown = self._shown, {}
         if batch:
-            self.save(trainer, self.picture(pl_module, batch))
+            self._save(trainer, self.picture(pl_module, batch))
 
-    def is_due(self, trainer: Trainer) -> bool:
-        """Whether the validation that runs is to be followed by a picture."""
+    def _is_due(self, trainer: Trainer) -> bool:
         if trainer.state.fn != "fit" or trainer.sanity_checking or not trainer.is_global_zero:
             return False
         epoch = trainer.current_epoch + 1
@@ -71,12 +73,21 @@ class AbstractEpochPictures(Callback, ABC):
         is_last = epoch == trainer.max_epochs or out_of_steps or trainer.should_stop
         return is_last or epoch % self.every_n_epochs == 0
 
-    def save(self, trainer: Trainer, picture: Tensor) -> None:
-        """Writes a picture, uint8 (height, width, 3), and hands it to the loggers."""
+    def _save(self, trainer: Trainer, picture: Tensor) -> None:
         picture = enlarge(picture, MIN_WIDTH).cpu()
         folder = Path(trainer.default_root_dir) / self.folder
         folder.mkdir(parents=True, exist_ok=True)
         Image.fromarray(picture.numpy()).save(folder / f"epoch={trainer.current_epoch:03d}.png")
         for logger in trainer.loggers:
             # the step under which Lightning logs the numbers of this validation
-            log_picture(logger, self.folder, picture, trainer.global_step - 1)
+            _log_picture(logger, self.folder, picture, trainer.global_step - 1)
+
+
+def _log_picture(logger: Logger, name: str, picture: Tensor, step: int) -> None:
+    """To a logger that takes none nothing happens."""
+    if isinstance(logger, WandbTracker):
+        logger.log_picture(name, picture, step)
+    elif isinstance(logger, WandbLogger):
+        logger.log_image(name, [picture.numpy()], step)
+    elif isinstance(logger, TensorBoardLogger):
+        logger.experiment.add_image(name, picture.numpy(), step, dataformats="HWC")

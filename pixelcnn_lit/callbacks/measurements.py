@@ -7,26 +7,21 @@ import time
 import torch
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.types import STEP_OUTPUT
-from torch import Tensor
 from torch.optim import Optimizer
 
-from pixelcnn_lit.messages import OptionError
+from pixelcnn_lit.images import Batch
 
 
 class Throughput(Callback):
     """Logs ``images_per_second`` over all processes, and on a GPU its peak ``gpu_memory_gib``.
 
-    Measured over ``every_n_steps`` at a time, so that the device is waited for only then; the time
-    of validation and pictures is left out.
+    Measured from one of Lightning's log steps to the next, so that the device is waited for only
+    then; the time of validation and pictures is left out.
     """
 
-    def __init__(self, every_n_steps: int = 50) -> None:
-        _check(every_n_steps)
-        self.every_n_steps = every_n_steps
-        self._num_images = 0
-        self._seconds = 0.0
-        self._start = 0.0
+    def __init__(self) -> None:
         self.images_per_second = 0.0
+        self._restart()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Starts the clock."""
@@ -47,12 +42,12 @@ class Throughput(Callback):
         trainer: Trainer,
         pl_module: LightningModule,
         outputs: STEP_OUTPUT,
-        batch: dict[str, Tensor],
+        batch: Batch,
         batch_idx: int,
     ) -> None:
         """Counts the images, and logs at Lightning's log steps."""
         self._num_images += len(batch["image"])
-        if trainer.global_step % self.every_n_steps:
+        if trainer.global_step % trainer.log_every_n_steps:  # type: ignore[attr-defined]
             return
         on_gpu = pl_module.device.type == "cuda"
         if on_gpu:
@@ -72,21 +67,12 @@ class Throughput(Callback):
 class GradientNorm(Callback):
     """Logs ``gradient_norm``, the Euclidean norm over all parameters before clipping."""
 
-    def __init__(self, every_n_steps: int = 50) -> None:
-        _check(every_n_steps)
-        self.every_n_steps = every_n_steps
-
     def on_before_optimizer_step(
         self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
     ) -> None:
         """Measures at Lightning's log steps."""
-        if (trainer.global_step + 1) % self.every_n_steps:
+        if (trainer.global_step + 1) % trainer.log_every_n_steps:  # type: ignore[attr-defined]
             return
         gradients = [p.grad for p in pl_module.parameters() if p.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)
         pl_module.log("gradient_norm", norm, on_step=True, on_epoch=False, batch_size=1)
-
-
-def _check(every_n_steps: int) -> None:
-    if every_n_steps < 1:
-        raise OptionError(f"trainer.log_every_n_steps={every_n_steps}: must be 1 or more")

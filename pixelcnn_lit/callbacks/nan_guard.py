@@ -10,14 +10,15 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.types import STEP_OUTPUT
 from torch import Tensor
 
-from pixelcnn_lit.messages import OptionError
+from pixelcnn_lit.images import Batch
+from pixelcnn_lit.messages import check_at_least
 
 
 class _Seen(NamedTuple):
     step: int
     epoch: int
     batch_idx: int
-    batch: dict[str, Tensor]
+    batch: Batch
     loss: Tensor  # scalar
 
 
@@ -36,20 +37,13 @@ class NaNGuard(Callback):
     """
 
     def __init__(self, every_n_steps: int = 20) -> None:
-        if every_n_steps < 1:
-            raise OptionError(
-                f"callbacks.nan_guard.every_n_steps={every_n_steps}: must be 1 or more"
-            )
+        check_at_least("callbacks.nan_guard.every_n_steps", every_n_steps, 1)
         self.every_n_steps = every_n_steps
         self._seen: list[_Seen] = []
         self._step = 0
 
     def on_train_batch_start(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        batch: dict[str, Tensor],
-        batch_idx: int,
+        self, trainer: Trainer, pl_module: LightningModule, batch: Batch, batch_idx: int
     ) -> None:
         """Remembers the number of the step, which the optimizer is about to increase."""
         self._step = trainer.global_step
@@ -59,7 +53,7 @@ class NaNGuard(Callback):
         trainer: Trainer,
         pl_module: LightningModule,
         outputs: STEP_OUTPUT,
-        batch: dict[str, Tensor],
+        batch: Batch,
         batch_idx: int,
     ) -> None:
         """Notes the loss as the model gave it, without 16-mixed's scale, and looks if it is time.

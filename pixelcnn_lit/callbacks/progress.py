@@ -7,8 +7,8 @@ import math
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.utilities.types import STEP_OUTPUT
-from torch import Tensor
 
+from pixelcnn_lit.images import Batch
 from pixelcnn_lit.messages import OptionError
 from pixelcnn_lit.progress import EVERY, Pace
 
@@ -61,7 +61,7 @@ class ProgressLines(Callback):
         trainer: Trainer,
         pl_module: LightningModule,
         outputs: STEP_OUTPUT,
-        batch: dict[str, Tensor],
+        batch: Batch,
         batch_idx: int,
     ) -> None:
         """Epoch, step, metrics, the speed that was logged last, and the time left."""
@@ -81,29 +81,17 @@ class ProgressLines(Callback):
         trainer: Trainer,
         pl_module: LightningModule,
         outputs: STEP_OUTPUT,
-        batch: dict[str, Tensor],
+        batch: Batch,
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Which batch of the validation it is."""
+        """Which batch of the validation or of the test it is."""
         if self._is_due(trainer):
-            [total] = trainer.num_val_batches
-            batch_of = _of("batch", batch_idx + 1, total)
-            print(f"epoch {trainer.current_epoch}, validation, {batch_of}", flush=True)
+            where = "test" if trainer.testing else f"epoch {trainer.current_epoch}, validation"
+            [total] = trainer.num_test_batches if trainer.testing else trainer.num_val_batches
+            print(f"{where}, {_of('batch', batch_idx + 1, total)}", flush=True)
 
-    def on_test_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: STEP_OUTPUT,
-        batch: dict[str, Tensor],
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Which batch of the test it is."""
-        if self._is_due(trainer):
-            [total] = trainer.num_test_batches
-            print(f"test, {_of('batch', batch_idx + 1, total)}", flush=True)
+    on_test_batch_end = on_validation_batch_end
 
     def _is_due(self, trainer: Trainer) -> bool:
         return trainer.is_global_zero and self._pace.is_due()

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pixelcnn_lit.callbacks.epoch_pictures import AbstractEpochPictures
 from pixelcnn_lit.images import Batch, image_grid
-from pixelcnn_lit.messages import OptionError
+from pixelcnn_lit.messages import OptionError, check_at_least
 from pixelcnn_lit.models import LitConvAutoencoder, LitPixelCNNAutoencoder
 
 
@@ -43,16 +43,9 @@ class Reconstructions(AbstractEpochPictures):
         every_n_epochs: int = 10,
         seed: int = 0,
     ) -> None:
-        for name, value, least in [
-            ("num_images", num_images, 4),
-            ("num_draws", num_draws, 1),
-            ("num_pairs", num_pairs, 0),
-            ("every_n_epochs", every_n_epochs, 1),
-        ]:
-            if value < least:
-                raise OptionError(
-                    f"callbacks.reconstructions.{name}={value}: must be {least} or more"
-                )
+        check_at_least("callbacks.reconstructions.num_images", num_images, 4)
+        check_at_least("callbacks.reconstructions.num_draws", num_draws, 1)
+        check_at_least("callbacks.reconstructions.num_pairs", num_pairs, 0)
         if 2 * num_pairs > num_images:
             raise OptionError(
                 f"callbacks.reconstructions.num_pairs={num_pairs}: num_images={num_images} has"
@@ -73,15 +66,7 @@ class Reconstructions(AbstractEpochPictures):
         return torch.argsort(turns(labels) * (labels.max() + 1) + labels, stable=True)[:number]
 
     def picture(self, model: LightningModule, batch: Batch) -> Tensor:
-        """The grid.
-
-        Args:
-            model: encodes and draws.
-            batch: the images of the top row.
-
-        Returns:
-            uint8 picture (height, width, 3).
-        """
+        """The grid, uint8 (height, width, 3), below the images of ``batch``."""
         model = cast(LitPixelCNNAutoencoder | LitConvAutoencoder, model)
         generator = torch.Generator().manual_seed(self.seed)
         images = batch["image"].to(model.device)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pixelcnn_lit.callbacks.epoch_pictures import AbstractEpochPictures
 from pixelcnn_lit.images import Batch, image_grid
-from pixelcnn_lit.messages import OptionError
+from pixelcnn_lit.messages import check_at_least
 from pixelcnn_lit.models import AbstractLitModel
 
 
@@ -42,13 +42,8 @@ class SampleGrid(AbstractEpochPictures):
         temperature: float = 1.0,
         seed: int = 0,
     ) -> None:
-        for name, value in [
-            ("num_columns", num_columns),
-            ("num_rows", num_rows),
-            ("every_n_epochs", every_n_epochs),
-        ]:
-            if value < 1:
-                raise OptionError(f"callbacks.samples.{name}={value}: must be 1 or more")
+        check_at_least("callbacks.samples.num_columns", num_columns, 1)
+        check_at_least("callbacks.samples.num_rows", num_rows, 1)
         super().__init__(every_n_epochs)
         self.num_columns = num_columns
         self.num_rows = num_rows
@@ -62,15 +57,7 @@ class SampleGrid(AbstractEpochPictures):
         return choose_per_class(batch["label"], self.num_columns, self.num_rows).unique()
 
     def picture(self, model: LightningModule, batch: Batch) -> Tensor:
-        """The grid.
-
-        Args:
-            model: draws the images.
-            batch: real images to choose from.
-
-        Returns:
-            uint8 picture (height, width, 3).
-        """
+        """The grid, uint8 (height, width, 3); ``batch`` has the real images to choose from."""
         model = cast(AbstractLitModel, model)
         key = model.condition.batch_key
         if key == "label":

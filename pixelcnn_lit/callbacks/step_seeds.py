@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 from lightning import Callback, LightningModule, Trainer
-from torch import Tensor
 
-from pixelcnn_lit.messages import OptionError
+from pixelcnn_lit.images import Batch
+from pixelcnn_lit.messages import check_at_least
 
 
 class StepSeeds(Callback):
@@ -18,16 +18,11 @@ class StepSeeds(Callback):
     """
 
     def __init__(self, seed: int = 0) -> None:
-        if seed < 0:
-            raise OptionError(f"seed={seed}: must be 0 or more")
+        check_at_least("seed", seed, 0)
         self.seed = seed
 
     def on_train_batch_start(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        batch: dict[str, Tensor],
-        batch_idx: int,
+        self, trainer: Trainer, pl_module: LightningModule, batch: Batch, batch_idx: int
     ) -> None:
         """Seeds every device's default generator."""
         number = trainer.fit_loop.epoch_loop.total_batch_idx

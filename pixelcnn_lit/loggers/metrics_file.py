@@ -25,8 +25,7 @@ class MetricsFile(Logger):
         self.path = path
         self._columns: list[str] = []
         self._row: dict[str, str] = {}
-        self._is_written = False
-        self._is_last_in_file = False
+        self._in_file: dict[str, str] = {}  # what of the row the last line holds
         if path.exists():
             with path.open(newline="") as file:
                 self._columns = next(csv.reader(file), [])
@@ -41,47 +40,37 @@ class MetricsFile(Logger):
         """Empty: none are kept."""
         return ""
 
-    @rank_zero_only
     def log_hyperparams(self, params: dict[str, object] | Namespace) -> None:
         """Does nothing: config.yaml holds them."""
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         """Adds ``metrics`` to the row of ``step``."""
-        row = {name: _number(value) for name, value in metrics.items()}
-        belongs = self._row.get("step") == str(step) and not any(
-            name in self._row and self._row[name] != value for name, value in row.items()
-        )
-        if not belongs:
+        row = {"step": str(step)} | {name: _number(value) for name, value in metrics.items()}
+        if any(self._row.get(name, value) != value for name, value in row.items()):
             self.save()
-            self._row = {"step": str(step)}
-            self._is_last_in_file = False
-        self._row |= row
-        self._is_written = False
+            self._row, self._in_file = {}, {}
+        self._row = self._row | row
 
     @rank_zero_only
     def save(self) -> None:
         """Writes the row begun, if any; numbers of its step may still follow."""
-        if not self._row or self._is_written:
+        if self._row == self._in_file:
             return
         missing = [name for name in self._row if name not in self._columns]
-        if missing or self._is_last_in_file:
-            table = read_table(self.path)
-            if self._is_last_in_file:
-                table = table[:-1]
+        if missing or self._in_file:
+            table = read_table(self.path)[: -1 if self._in_file else None]
             self._columns += missing
             self._write([*table, self._row])
         else:
             with self.path.open("a", newline="") as file:
                 csv.DictWriter(file, self._columns).writerow(self._row)
-        self._is_written = self._is_last_in_file = True
+        self._in_file = self._row
 
-    @rank_zero_only
     def finalize(self, status: str) -> None:
         """Writes what is left."""
         self.save()
 
-    @rank_zero_only
     def keep_until(self, step: int) -> None:
         """Drops the rows after ``step`` optimizer steps, which a resumed run will write again."""
         if not self.path.exists():
@@ -95,7 +84,7 @@ class MetricsFile(Logger):
         # the validation after the last step may be repeated: its numbers belong to that row
         if table and int(table[-1]["step"]) == step - 1:
             self._row = {name: value for name, value in table[-1].items() if value}
-            self._is_written = self._is_last_in_file = True
+            self._in_file = self._row
         self._write(table)
 
     def _write(self, table: list[dict[str, str]]) -> None:

@@ -19,17 +19,12 @@ def choose_mode() -> Mode:
         OptionError: if WANDB_MODE is none of W&B's modes.
     """
     mode = os.environ.get("WANDB_MODE")
-    match mode:
-        case "online" | "offline" | "disabled":
-            return mode
-        case "dryrun":  # W&B's old names
-            return "offline"
-        case "run":
-            return "online"
-        case None | "":
-            pass
-        case _:
-            raise OptionError(f"WANDB_MODE={mode}: must be online, offline or disabled")
+    if mode in ("online", "offline", "disabled"):
+        return mode
+    if mode in ("dryrun", "run"):  # W&B's old names
+        return "offline" if mode == "dryrun" else "online"
+    if mode:
+        raise OptionError(f"WANDB_MODE={mode}: must be online, offline or disabled")
     try:
         if logged_in():
             return "online"

@@ -7,6 +7,7 @@ import re
 import secrets
 from argparse import Namespace
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import wandb
@@ -68,19 +69,29 @@ class WandbTracker(Logger):
         super().__init__()
         self.run_dir = Path(run_dir)
         self.project = project
-        self.entity = entity
-        self.run_name = name
-        self.group = group
-        self.tags = list(tags or [])
-        self.notes = notes
         self.upload_best = upload_best
-        self.init_timeout = init_timeout
         self.upload_timeout = upload_timeout
-        self.finish_timeout = finish_timeout
         self.mode: Mode = "disabled"
+        self._init = partial(
+            wandb.init,
+            dir=run_dir,
+            resume="allow",
+            project=project,
+            entity=entity,
+            name=name,
+            group=group,
+            tags=list(tags or []),
+            notes=notes,
+            settings=wandb.Settings(
+                init_timeout=init_timeout,
+                finish_timeout=finish_timeout,
+                finish_timeout_raises=True,
+                silent=True,
+            ),
+        )
         self._run: Run | None = None
         self._begun = False
-        self._complaints = Complaints()
+        self._complaints = _Complaints()
 
     @property
     def name(self) -> str:
@@ -95,10 +106,11 @@ class WandbTracker(Logger):
     @property
     def experiment(self) -> Run | None:
         """The W&B run, begun at the first call of the first process; None if there is none."""
-        self._begin_once()
+        if not self._begun:
+            self._begun = True
+            self._run = self._begin()
         return self._run
 
-    @rank_zero_only
     def log_hyperparams(self, params: dict[str, object] | Namespace) -> None:
         """Does nothing: ``log_config`` stores the whole configuration, this is part of it."""
 
@@ -116,9 +128,9 @@ class WandbTracker(Logger):
 
     @rank_zero_only
     def log_picture(self, name: str, picture: Tensor, step: int) -> None:
-        """Logs ``picture``, uint8 (height, width, 3)."""
+        """Logs ``picture``, uint8 (height, width, 3), on the CPU."""
         if run := self.experiment:
-            pixels = picture.cpu().numpy()  # W&B writes them into the system's temporary folder
+            pixels = picture.numpy()  # W&B writes them into the system's temporary folder
             self._guard(lambda: run.log({name: wandb.Image(pixels), "trainer/global_step": step}))
 
     @rank_zero_only
@@ -147,7 +159,7 @@ class WandbTracker(Logger):
             run.finish(exit_code=0 if finished else 1)
         except Exception as error:
             self._complaints.error(one_line(error))
-        notes = [str(self._complaints)] if self._complaints else []
+        notes = self._complaints.each_once()
         if self.mode == "offline":
             notes.append(f"kept offline; send it with `wandb sync {folder}`")
         elif notes:
@@ -156,18 +168,13 @@ class WandbTracker(Logger):
             say(f"W&B: {'; '.join(notes)}")
 
     @rank_zero_only
-    def _begin_once(self) -> None:
-        if not self._begun:
-            self._begun = True
-            self._run = self._begin()
-
     def _begin(self) -> Run | None:
         self.mode = choose_mode()
         if self.mode == "disabled":
             return None
         if self.mode == "online":
             try:
-                run = self._init()
+                run = self._begin_in_mode()
             except Exception as error:  # whatever W&B raises, training goes on
                 say(f"W&B: cannot be reached, going on offline ({one_line(error)})")
                 wandb.teardown()  # its service still holds the id of the run
@@ -176,32 +183,15 @@ class WandbTracker(Logger):
                 say(f"W&B: {run.url}")
                 return run
         try:
-            return self._init()
+            return self._begin_in_mode()
         except Exception as error:
             say(f"W&B: no tracking, {one_line(error)}")
             return None
 
-    def _init(self) -> Run:
+    def _begin_in_mode(self) -> Run:
         self.run_dir.joinpath("wandb").mkdir(parents=True, exist_ok=True)
         self._complaints.listen()
-        run = wandb.init(
-            dir=self.run_dir,
-            mode=self.mode,
-            id=run_id(self.run_dir),
-            resume="allow",
-            project=self.project,
-            entity=self.entity,
-            name=self.run_name,
-            group=self.group,
-            tags=self.tags,
-            notes=self.notes,
-            settings=wandb.Settings(
-                init_timeout=self.init_timeout,
-                finish_timeout=self.finish_timeout,
-                finish_timeout_raises=True,
-                silent=True,
-            ),
-        )
+        run = self._init(mode=self.mode, id=run_id(self.run_dir))
         run.define_metric("trainer/global_step")
         run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
         return run
@@ -214,14 +204,13 @@ class WandbTracker(Logger):
             self._run = None
 
 
-class Complaints:
+class _Complaints:
     """What W&B's client would write on the terminal, kept until it can be said in one line."""
 
     def __init__(self) -> None:
         self._messages: list[str] = []
 
     def listen(self) -> None:
-        """Takes the place of the terminal."""
         settings = wandb.Settings(silent=True)
         wandb.setup(settings)
         wandb.termsetup(settings, self)
@@ -234,17 +223,10 @@ class Complaints:
         lines = re.sub(r"^wandb: (WARNING |ERROR )?", "", msg, flags=re.MULTILINE)
         self._messages.append(" ".join(lines.split()).rstrip("."))
 
-    def error(self, msg: str) -> None:
-        """Keeps ``msg``."""
-        self.warning(msg)
+    error = warning
 
-    def __bool__(self) -> bool:
-        """Whether there are any."""
-        return bool(self._messages)
-
-    def __str__(self) -> str:
-        """Each once."""
-        return "; ".join(dict.fromkeys(self._messages))
+    def each_once(self) -> list[str]:
+        return list(dict.fromkeys(self._messages))
 
 
 def report_invalid_trial(message: str) -> None:
@@ -257,7 +239,7 @@ def report_invalid_trial(message: str) -> None:
     """
     if "WANDB_SWEEP_ID" not in os.environ:
         return
-    Complaints().listen()
+    _Complaints().listen()
     try:
         # mode and folder are said here because W&B itself reads them only once per process
         folder = os.environ.get("WANDB_DIR", str(Path.cwd()))
@@ -278,11 +260,9 @@ def run_id(run_dir: Path) -> str:
         OSError: if the folder cannot be written.
     """
     file = run_dir / "wandb_run_id"
-    if not file.exists() or not file.read_text():
+    if not file.exists():
         job = os.environ.get("SLURM_JOB_ID")
-        anew = secrets.token_hex(4)
-        if job:
-            anew = f"slurm-{job}-{anew}"
+        anew = f"slurm-{job}-{secrets.token_hex(4)}" if job else secrets.token_hex(4)
         with written_whole(file) as unfinished:
             unfinished.write_text(os.environ.get("WANDB_RUN_ID", anew))
     return file.read_text()

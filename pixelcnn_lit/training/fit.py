@@ -1,4 +1,4 @@
-"""Fit: the training itself, and the ways in which it may end."""
+"""Fit and closing test: what the trainer does, and the ways in which it may end."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, cast
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
@@ -56,6 +56,37 @@ def fit(parts: Parts, checkpoint: Path | None) -> float:
             raise
         raise OptionError(f"trainer: {one_line(error)}") from error
     return time.perf_counter() - start
+
+
+def measure_best(parts: Parts) -> dict[str, float]:
+    """Measures the best checkpoint, or the last where nothing was validated, on the test images.
+
+    The weights are loaded into a new model: `trainer.test(ckpt_path=…)` would meet the callback
+    that keeps the averaged weights, outside of training.
+
+    Returns:
+        The metrics by name; none, and a line that says why, if there is nothing to measure.
+    """
+    paths = (parts.checkpoints.best_path, parts.checkpoints.last_path)
+    kept = next((path for path in paths if path.exists()), None)
+    # rank 0 wrote it; to the others a shared folder may show it later
+    kept = cast(Path | None, parts.trainer.strategy.broadcast(kept))
+    if kept is None:
+        say("no test: no checkpoint was written")
+        return {}
+    if not parts.data.test_dataloader():
+        say("no test: the data have no test images")
+        return {}
+    model = type(parts.model).load_from_checkpoint(kept, map_location="cpu", weights_only=True)
+    try:
+        tested = parts.trainer.test(model, datamodule=parts.data, verbose=False)
+    except MisconfigurationException as error:  # trainer.limit_test_batches below one batch
+        say(f"no test: {one_line(error)}")
+        return {}
+    if not tested:
+        say("no test: trainer.limit_test_batches=0")
+        return {}
+    return dict(tested[0])
 
 
 def _leave(interrupted: Interrupted, parts: Parts) -> NoReturn:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from pixelcnn_lit.checkpoints import remove_unfinished
 from pixelcnn_lit.files import written_whole
 from pixelcnn_lit.messages import OptionError
 
@@ -32,7 +31,8 @@ def open_run_dir(run_dir: Path, config: DictConfig) -> None:
         earlier = "".join(line for line in before if line.startswith("#"))
         with written_whole(file) as unfinished:
             unfinished.write_text(earlier + header + OmegaConf.to_yaml(config, resolve=True))
-        remove_unfinished(run_dir)
+        for left in run_dir.glob("checkpoints/.*.ckpt.*"):
+            left.unlink(missing_ok=True)
     except OSError as error:
         raise OptionError(f"run_dir={run_dir}: cannot be written ({error.strerror})") from error
 

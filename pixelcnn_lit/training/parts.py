@@ -22,7 +22,7 @@ from pixelcnn_lit.data.abstract import AbstractImageDataModule
 from pixelcnn_lit.loggers.metrics_file import MetricsFile
 from pixelcnn_lit.loggers.wandb_tracker import WandbTracker
 from pixelcnn_lit.matching import check_suits
-from pixelcnn_lit.messages import OptionError, one_line
+from pixelcnn_lit.messages import OptionError, check_at_least, one_line
 from pixelcnn_lit.models import AbstractLitModel
 
 
@@ -92,10 +92,10 @@ def _build_trainer(config: DictConfig, callbacks: list[Callback], loggers: list[
         )
     except (MisconfigurationException, ValueError, TypeError) as error:
         raise OptionError(f"trainer: {one_line(error)}") from error
-    accumulate, clip = trainer.accumulate_grad_batches, trainer.gradient_clip_val
     # Lightning takes these and then fails at them, or takes no notice
-    if accumulate < 1:
-        raise OptionError(f"trainer.accumulate_grad_batches={accumulate}: must be 1 or more")
+    check_at_least("trainer.log_every_n_steps", config.trainer.log_every_n_steps, 1)
+    check_at_least("trainer.accumulate_grad_batches", trainer.accumulate_grad_batches, 1)
+    clip = trainer.gradient_clip_val
     if clip is not None and clip <= 0:
         raise OptionError(f"trainer.gradient_clip_val={clip}: must be above 0; null for none")
     if HydraConfig.get().mode == RunMode.MULTIRUN and trainer.world_size > 1:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
@@ -18,22 +17,9 @@ CHANGEABLE = frozenset({"dropout", "label_dropout", "data_init"})
 """Options of a model that a resumed run may change: they change neither weights nor function."""
 
 
-@dataclass(frozen=True)
-class Start:
-    """Where training begins.
-
-    Args:
-        checkpoint: to go on from; None for a new run.
-        step: optimizer steps in it.
-    """
-
-    checkpoint: Path | None = None
-    step: int = 0
-
-
 def find_start(
     resume: str | None, run_dir: Path, model_options: Mapping[str, object], trainer: Trainer
-) -> Start:
+) -> tuple[Path | None, int]:
     """The checkpoint that ``resume`` asks for, if this run may go on from it.
 
     Args:
@@ -43,16 +29,19 @@ def find_start(
         model_options: of the model that is to be trained, as it saves them.
         trainer: of the run, with its callbacks.
 
+    Returns:
+        The checkpoint, None for a new run, and the optimizer steps in it.
+
     Raises:
         OptionError: if a new run is asked for in the folder of an old one; if the checkpoint cannot
             be read, is of another model or of a run that averages its weights where this one does
             not; or if another run's leaves nothing to train.
     """
     if resume is None and not trainer.is_global_zero:
-        return Start()  # the first process has looked, and may have opened the folder since
+        return None, 0  # the first process has looked, and may have opened the folder since
     checkpoint = _asked_for(resume, run_dir)
     if checkpoint is None:
-        return Start()
+        return None, 0
     content = read_checkpoint(checkpoint) or {}
     step = content.get("global_step")
     if not isinstance(step, int):
@@ -70,7 +59,7 @@ def find_start(
     _check_averaging(checkpoint, content, trainer)
     if not is_own:  # a run that is done may be measured again
         _check_unfinished(checkpoint, content, trainer)
-    return Start(checkpoint, step)
+    return checkpoint, step
 
 
 def _asked_for(resume: str | None, run_dir: Path) -> Path | None:

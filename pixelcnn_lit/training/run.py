@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 import math
+import os
+import warnings
 from pathlib import Path
 from typing import cast
 
+import torch
+from lightning import seed_everything
 from omegaconf import DictConfig, OmegaConf
 
 from pixelcnn_lit import configuration
-from pixelcnn_lit.loggers.any_logger import log_config
-from pixelcnn_lit.messages import print_table, say
-from pixelcnn_lit.models import AbstractLitModel
-from pixelcnn_lit.training.closing_test import measure_best
-from pixelcnn_lit.training.fit import fit
+from pixelcnn_lit.messages import OptionError, say
+from pixelcnn_lit.training.fit import fit, measure_best
 from pixelcnn_lit.training.folder import open_run_dir
 from pixelcnn_lit.training.options import RunOptions
-from pixelcnn_lit.training.parts import Parts, build_parts
-from pixelcnn_lit.training.process import prepare_process
-from pixelcnn_lit.training.resume import Start, find_start
-from pixelcnn_lit.training.summary import summary_table
+from pixelcnn_lit.training.parts import build_parts
+from pixelcnn_lit.training.resume import find_start
+from pixelcnn_lit.training.slurm import requeue_at_warning
+from pixelcnn_lit.training.summary import print_summary
 
 
 def train(config: DictConfig) -> float | None:
@@ -37,22 +39,24 @@ def train(config: DictConfig) -> float | None:
     """
     options = configuration.read_options(RunOptions, config)
     run_dir = Path(options.run_dir)
-    prepare_process(options)
+    _prepare_process(options)
     parts = build_parts(config, run_dir)
-    start = find_start(options.resume, run_dir, parts.model.hparams, parts.trainer)
+    checkpoint, first_step = find_start(options.resume, run_dir, parts.model.hparams, parts.trainer)
     if options.compile:
         parts.model.network.compile()
     if parts.trainer.is_global_zero:
         parts.data.trainer = parts.trainer  # how many processes share a batch
         parts.data.prepare_data()  # Lightning would do it, but only after the run folder is opened
         open_run_dir(run_dir, config)
-        parts.metrics_file.keep_until(start.step)
+        parts.metrics_file.keep_until(first_step)
     as_dict = cast("dict[str, object]", OmegaConf.to_container(config, resolve=True))
     finished = False
     try:
         for logger in parts.trainer.loggers:
-            log_config(logger, as_dict)
-        seconds = fit(parts, start.checkpoint)
+            logger.log_hyperparams(as_dict)
+        for tracker in parts.trackers:  # Lightning gives their log_hyperparams the model's alone
+            tracker.log_config(as_dict)
+        seconds = fit(parts, checkpoint)
         for tracker in parts.trackers:
             tracker.upload_checkpoint(parts.checkpoints.best_path)
         metrics = measure_best(parts) if options.test else {}
@@ -67,21 +71,29 @@ def train(config: DictConfig) -> float | None:
     else:
         metrics[monitor] = best
     if parts.trainer.is_global_zero:
-        _print_summary(parts, run_dir, metrics, start, seconds)
+        print_summary(parts, run_dir, metrics, first_step, seconds)
     return metrics.get(monitor)
 
 
-def _print_summary(
-    parts: Parts, run_dir: Path, metrics: dict[str, float], start: Start, seconds: float
-) -> None:
-    table = summary_table(
-        run_dir,
-        metrics,
-        num_parameters=sum(p.numel() for p in parts.model.parameters() if p.requires_grad),
-        first_step=start.step,
-        last_step=parts.trainer.fit_loop.epoch_loop.global_step,
-        seconds=seconds,
-        images_per_second=parts.throughput.images_per_second if parts.throughput else None,
-        has_likelihood=isinstance(parts.model, AbstractLitModel),
-    )
-    print_table(table)
+def _prepare_process(options: RunOptions) -> None:
+    if not 0 <= options.seed < 2**32:
+        raise OptionError(f"seed={options.seed}: must be 0 … {2**32 - 1}")
+    # for the processes that Lightning starts
+    os.environ[configuration.RUN_DIR_VARIABLE] = options.run_dir
+    requeue_at_warning()  # which may come before training begins, and during the test
+    # a log file on a full disk (W&B's) is no reason to fill the screen
+    logging.raiseExceptions = False
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)  # it says which hardware it did not find
+    for uninteresting in (
+        ".*LeafSpec.* is deprecated",  # Lightning's own use of torch
+        # slurm/train.sbatch does; people who train without SLURM on a machine that has it know why
+        ".*srun.* command is available",
+        # metrics are logged every n steps of the run, however short its epochs are
+        ".*smaller than the logging interval",
+        # a resumed run may do without max_time, pictures and the like
+        "(?s).*callbacks used to create the checkpoint need",
+    ):
+        warnings.filterwarnings("ignore", message=uninteresting)
+    seed_everything(options.seed, workers=True, verbose=False)
+    torch.set_float32_matmul_precision(options.matmul_precision)

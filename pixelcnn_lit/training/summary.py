@@ -7,32 +7,22 @@ from pathlib import Path
 from rich.markup import escape
 from rich.table import Table
 
-from pixelcnn_lit.messages import duration
+from pixelcnn_lit.messages import duration, print_table
+from pixelcnn_lit.models import AbstractLitModel
+from pixelcnn_lit.training.parts import Parts
 
 
-def summary_table(
-    run_dir: Path,
-    metrics: dict[str, float],
-    *,
-    num_parameters: int,
-    first_step: int,
-    last_step: int,
-    seconds: float,
-    images_per_second: float | None,
-    has_likelihood: bool,
-) -> Table:
+def print_summary(
+    parts: Parts, run_dir: Path, metrics: dict[str, float], first_step: int, seconds: float
+) -> None:
     """Numbers, where things are, and what to type next.
 
     Args:
+        parts: of the run that has ended.
         run_dir: the run folder.
         metrics: ``test/bits_per_dim`` and so on, as far as they were measured.
-        num_parameters: trainable numbers in the model.
         first_step: optimizer steps in the checkpoint that the run went on from.
-        last_step: optimizer steps at its end.
-        seconds: training time from the first to the last, validations and pictures included.
-        images_per_second: in training, over all processes.
-        has_likelihood: whether images can be drawn and bits/dim measured; not from the baseline
-            that is trained on the squared error.
+        seconds: training time since then, validations and pictures included.
     """
     run = escape(str(run_dir))
     table = Table(show_header=False, title=f"[bold]{run}[/bold]", title_justify="left")
@@ -42,37 +32,32 @@ def summary_table(
         for metric, unit in {"bits_per_dim": "bits/dim", "mse": "squared error"}.items():
             if f"{stage}/{metric}" in metrics:
                 table.add_row(f"{stage} {unit}", f"{metrics[f'{stage}/{metric}']:.4f}")
+    num_parameters = sum(p.numel() for p in parts.model.parameters() if p.requires_grad)
     table.add_row("parameters", f"{num_parameters:,}")
-    speed = f", {images_per_second:,.0f} images/s" if images_per_second else ""
+    speed = parts.throughput.images_per_second if parts.throughput else 0
+    at_speed = f", {speed:,.0f} images/s" if speed else ""
+    num_steps = parts.trainer.fit_loop.epoch_loop.global_step - first_step
     resumed = f", after {first_step:,} before" if first_step else ""
-    steps = f"{last_step - first_step:,} steps in {duration(seconds)}{resumed}"
-    table.add_row("training", f"{steps}{speed}")
+    took = f"{num_steps:,} steps in {duration(seconds)}"
+    table.add_row("training", f"{took}{resumed}{at_speed}")
     table.add_section()
-    for name, file in [
+    for name, pattern in [
         ("weights", "checkpoints/best.ckpt"),
         ("latest weights", "checkpoints/last.ckpt"),
         ("numbers", "metrics.csv"),
         ("curve", "nll_curve.png"),
         ("curve", "mse_curve.png"),
-        ("samples", _newest(run_dir / "samples")),
-        ("reconstructions", _newest(run_dir / "reconstructions")),
+        ("samples", "samples/epoch=*.png"),
+        ("reconstructions", "reconstructions/epoch=*.png"),
         ("configuration", "config.yaml"),
     ]:
-        if file and (run_dir / file).exists():
-            table.add_row(name, f"{run}/{file}")
+        if found := sorted(run_dir.glob(pattern)):
+            table.add_row(name, f"{run}/{found[-1].relative_to(run_dir)}")
     table.add_section()
-    if has_likelihood:
+    if isinstance(parts.model, AbstractLitModel):
         table.add_row("draw images", f"make sample RUN={run}")
         table.add_row("measure", f"make evaluate RUN={run}")
     else:
-        table.add_row(
-            "compare",
-            f"pixelcnn-lit reconstruct baseline={run} autoencoder=RUN",
-        )
+        table.add_row("compare", f"pixelcnn-lit reconstruct baseline={run} autoencoder=RUN")
     table.add_row("train on", f"make train … ARGS='run_dir={run} resume=auto trainer.max_epochs=N'")
-    return table
-
-
-def _newest(folder: Path) -> str | None:
-    pictures = sorted(folder.glob("epoch=*.png"))
-    return f"{folder.name}/{pictures[-1].name}" if pictures else None
+    print_table(table)

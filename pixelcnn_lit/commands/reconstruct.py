@@ -9,19 +9,21 @@ draws from its code.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, cast
 
 import torch
+from einops import rearrange
 from omegaconf import DictConfig
+from torch import Tensor
 
 from pixelcnn_lit import configuration
+from pixelcnn_lit.callbacks.reconstructions import draw_each
 from pixelcnn_lit.data.abstract import AbstractImageDataModule
-from pixelcnn_lit.drawing.output_folder import make_folder, writing_to
+from pixelcnn_lit.drawing.output_folder import picture_file, writing_to
 from pixelcnn_lit.drawing.pictures import write_picture
-from pixelcnn_lit.drawing.three_columns import three_columns
+from pixelcnn_lit.images import image_grid
 from pixelcnn_lit.matching import check_fits
-from pixelcnn_lit.messages import OptionError, check_at_least
+from pixelcnn_lit.messages import check_at_least
 from pixelcnn_lit.models import LitConvAutoencoder, LitPixelCNNAutoencoder
 from pixelcnn_lit.models.loading import load_one_of, torch_device
 
@@ -61,10 +63,7 @@ def reconstruct(config: DictConfig) -> None:
             does not fit the data.
     """
     options = configuration.read_options(ReconstructOptions, config)
-    output = Path(options.output)
-    if output.suffix not in (".png", ".jpg", ".webp"):
-        raise OptionError(f"output={output}: a file that ends in .png, .jpg or .webp")
-    make_folder(output.parent, output)
+    output = picture_file(options.output, [".png", ".jpg", ".webp"])
     autoencoder = load_one_of([LitPixelCNNAutoencoder], options.autoencoder, "autoencoder")
     baseline = load_one_of([LitConvAutoencoder], options.baseline, "baseline")
     data = cast(AbstractImageDataModule, configuration.build(config, "data"))
@@ -81,6 +80,32 @@ def reconstruct(config: DictConfig) -> None:
     with writing_to(output):
         write_picture(output, picture.cpu())
     print(f"{output}: image | squared error | {options.num_draws} draws")
+
+
+def three_columns(
+    autoencoder: LitPixelCNNAutoencoder,
+    baseline: LitConvAutoencoder,
+    images: Tensor,
+    num_draws: int,
+    generator: torch.Generator,
+) -> Tensor:
+    """The picture, a row for every image.
+
+    Args:
+        autoencoder: draws the third column.
+        baseline: reconstructs the second.
+        images: levels (N, C, H, W).
+        num_draws: images drawn for each.
+        generator: seeds the draws.
+
+    Returns:
+        uint8 picture (height, width, 3).
+    """
+    drawn = draw_each(autoencoder, images, num_draws, generator)
+    columns = torch.cat([images[None], draw_each(baseline, images, 1, generator), drawn])
+    tiles = rearrange(columns, "column row ... -> (row column) ...")
+    num_levels = autoencoder.likelihood.num_levels
+    return image_grid(tiles, num_levels, num_columns=2 + num_draws)
 
 
 COMMAND = configuration.Command(reconstruct, ReconstructOptions, __doc__)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pixelcnn_lit.configuration import SWEEPS_DIR, Parser, end_with_error
 from pixelcnn_lit.messages import OptionError, say
-from pixelcnn_lit.trials.sweep_file import Sweep, read_sweep
+from pixelcnn_lit.trials.sweep_file import read_sweep
 
 _COUNT = 10  # trials of an offline sweep without end
 
@@ -72,15 +72,11 @@ def _run(arguments: argparse.Namespace) -> int:
     folder = arguments.folder or Path("runs") / f"sweep-{sweep.name}" / when
     if folder.exists() and any(folder.iterdir()):
         raise OptionError(f"--folder={folder}: holds something already; name another")
-    count = arguments.count or _usual_count(sweep)
+    count = arguments.count
+    if count is None and sweep.config.get("method") == "grid":
+        say("runs the whole grid; --count N (COUNT=N) for fewer")
+    elif count is None:
+        count = _COUNT
+        say(f"runs {_COUNT} trials; --count N (COUNT=N) for another number")
     trials, complete = run_offline(sweep, count, folder, overrides)
     return report(trials, sweep, folder, complete=complete)
-
-
-def _usual_count(sweep: Sweep) -> int | None:
-    """How many trials if nobody says it: all of a grid, of which there is an end."""
-    if sweep.config.get("method") == "grid":
-        say("runs the whole grid; --count N (COUNT=N) for fewer")
-        return None
-    say(f"runs {_COUNT} trials; --count N (COUNT=N) for another number")
-    return _COUNT

@@ -8,9 +8,8 @@ is.
 from pixelcnn_lit.configuration.building import build, read_options
 from pixelcnn_lit.configuration.checks import check
 from pixelcnn_lit.configuration.command_line import Parser
-from pixelcnn_lit.configuration.compose import compose_config
+from pixelcnn_lit.configuration.compose import CONF_DIR, SWEEPS_DIR, compose_config
 from pixelcnn_lit.configuration.entry import INTERRUPTED, Command, end_with_error, run
-from pixelcnn_lit.configuration.places import CONF_DIR, SWEEPS_DIR
 from pixelcnn_lit.configuration.resolvers import RUN_DIR_VARIABLE
 
 __all__ = [

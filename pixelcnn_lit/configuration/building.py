@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import re
 import typing
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import hydra
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 
-from pixelcnn_lit.configuration.checks import plain
 from pixelcnn_lit.messages import OptionError
 
 Options = TypeVar("Options")
@@ -18,8 +17,8 @@ Options = TypeVar("Options")
 
 def read_options(options_type: type[Options], config: DictConfig) -> Options:
     """The options at the top of the configuration, as a dataclass."""
-    names = typing.get_type_hints(options_type)
-    return options_type(**{name: plain(config, name) for name in names})
+    values = cast("dict[str, object]", OmegaConf.to_container(config, resolve=True))
+    return options_type(**{name: values[name] for name in typing.get_type_hints(options_type)})
 
 
 def build(config: DictConfig, path: str) -> object:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import inspect
 import json
 import re
-import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any, cast, get_args, get_type_hints
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import get_object
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 
@@ -24,64 +24,54 @@ def check(config: DictConfig, options_type: type) -> None:
     Raises:
         OptionError: one line that names the option, its value and what is allowed.
     """
-    try:
-        _check(config, options_type)
-    except OmegaConfBaseException as error:  # an interpolation that leads nowhere
-        raise OptionError(explain_omegaconf(error)) from error
-
-
-def _check(config: DictConfig, options_type: type) -> None:
-    allowed = typing.get_type_hints(options_type)
-    for name, hint in allowed.items():
-        if OmegaConf.is_missing(config, name):
-            raise OptionError(f"{name}: must be given")
-        _check_value(name, plain(config, name), hint)
+    allowed = get_type_hints(options_type)
     written = OmegaConf.to_yaml(config, resolve=False)
     chosen = HydraConfig.get().runtime.choices
-    for name, value in _unresolved(config).items():
+    unresolved = cast("dict[str, object]", OmegaConf.to_container(config, resolve=False))
+    for name, value in unresolved.items():
         is_read = name in allowed or chosen.get(name) is not None
         if not is_read and not re.search(rf"\$\{{[^}}]*\b{re.escape(name)}\b", written):
             raise OptionError(f"{name}={shown(value)}: {unknown(name, '', list(allowed))}")
-    OmegaConf.to_container(config, resolve=True)  # before anything is imported
-    for path, node in _targets(config, ""):
+    try:
+        values = cast(
+            "dict[str, object]",
+            OmegaConf.to_container(config, resolve=True, throw_on_missing=True),
+        )
+    except OmegaConfBaseException as error:  # or an interpolation that leads nowhere
+        raise OptionError(explain_omegaconf(error)) from error
+    for name, hint in allowed.items():
+        _check_value(name, values.get(name), hint)
+    for path, node in _targets(values, ""):
         _check_node(path, node)
 
 
-def _targets(node: DictConfig | ListConfig, path: str) -> Iterator[tuple[str, DictConfig]]:
-    if isinstance(node, DictConfig) and "_target_" in node:
+def _targets(node: object, path: str) -> Iterator[tuple[str, dict[str, object]]]:
+    if isinstance(node, dict) and "_target_" in node:
         yield path, node
-    keys = list(node) if isinstance(node, DictConfig) else range(len(node))
-    for key in keys:
-        if OmegaConf.is_missing(node, key):
-            continue
-        child = node[key]
-        if isinstance(child, DictConfig | ListConfig):
+    if isinstance(node, dict | list):
+        for key, child in node.items() if isinstance(node, dict) else enumerate(node):
             yield from _targets(child, f"{path}.{key}" if path else str(key))
 
 
-def _check_node(path: str, node: DictConfig) -> None:
+def _check_node(path: str, node: dict[str, object]) -> None:
     try:
-        target = get_object(node["_target_"])
+        target = get_object(str(node["_target_"]))
     except (ImportError, ValueError) as error:
         raise OptionError(
             f"{path}._target_={node['_target_']}: cannot be imported ({error})"
         ) from error
     parameters = inspect.signature(target).parameters
-    hints = _type_hints(target)
-    given = [str(key) for key in node if str(key) not in ("_target_", "_partial_", "_args_")]
+    try:
+        hints = get_type_hints(target.__init__ if inspect.isclass(target) else target)
+    except (NameError, TypeError, AttributeError):  # names known to a type checker only
+        hints = {}
+    special = ("_target_", "_partial_", "_args_")
+    given = {key: value for key, value in node.items() if key not in special}
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-    for key in given:
-        if OmegaConf.is_missing(node, key):
-            raise OptionError(f"{path}.{key}: must be given")
-        value = plain(node, key)
-        if key not in parameters and not takes_any:
-            raise OptionError(
-                f"{path}.{key}={shown(value)}: {unknown(key, path, list(parameters))}"
-            )
-        if key in hints:
-            _check_value(f"{path}.{key}", value, hints[key])
+    names = [*parameters, *given] if takes_any else parameters
+    _check_values(path, given, {name: hints.get(name, Any) for name in names})
     for section, table in getattr(target, "tables", {}).items():
-        _check_options(f"{path}.{section}", plain(node, section), table)
+        _check_options(f"{path}.{section}", node.get(section), table)
     if node.get("_partial_") or "_args_" in node:
         return
     for name, parameter in parameters.items():
@@ -90,41 +80,26 @@ def _check_node(path: str, node: DictConfig) -> None:
             raise OptionError(f"{path}.{name}: must be given")
 
 
-def _check_options(path: str, options: object, table: typing.Mapping[str, type]) -> None:
+def _check_options(path: str, options: object, table: Mapping[str, type]) -> None:
     """A node that names an entry of a table and its options, see models/tables.py."""
     from pixelcnn_lit.models.tables import option_types
 
     if not isinstance(options, dict) or options.get("name") not in table:
         group = path.replace(".", "/")
         raise OptionError(f"{path}={shown(options)}: choose {group}={'|'.join(table)}")
-    allowed = option_types(table[options.pop("name")])
-    for name, value in options.items():
-        if name not in allowed:
-            raise OptionError(f"{path}.{name}={shown(value)}: {unknown(name, path, [*allowed])}")
-        _check_value(f"{path}.{name}", value, allowed[name])
+    _check_values(path, options, option_types(table[options.pop("name")]))
 
 
-def _unresolved(config: DictConfig) -> dict[str, object]:
-    return typing.cast(dict[str, object], OmegaConf.to_container(config, resolve=False))
-
-
-def plain(node: DictConfig, key: str) -> object:
-    """The value of a key, without OmegaConf's containers."""
-    value = node[key]
-    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
-
-
-def _type_hints(target: Callable[..., object]) -> dict[str, object]:
-    """The types of the arguments, as far as they can be found out."""
-    function = target.__init__ if inspect.isclass(target) else target
-    try:
-        return typing.get_type_hints(function)
-    except (NameError, TypeError, AttributeError):  # names known to a type checker only
-        return {}
+def _check_values(path: str, values: dict[str, object], hints: Mapping[str, object]) -> None:
+    for name, value in values.items():
+        if name not in hints:
+            raise OptionError(f"{path}.{name}={shown(value)}: {unknown(name, path, list(hints))}")
+        _check_value(f"{path}.{name}", value, hints[name])
 
 
 def _check_value(path: str, value: object, hint: object) -> None:
-    if _contains_target(value):
+    written = json.dumps(value)
+    if '"_target_"' in written:  # checked by what it is built from
         return
     try:
         adapter = TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True))  # pyright: ignore[reportArgumentType]
@@ -132,15 +107,9 @@ def _check_value(path: str, value: object, hint: object) -> None:
         return
     try:
         # strict JSON: true is no integer, "3" no number, but [3, 3] may be a tuple
-        adapter.validate_json(json.dumps(value), strict=True)
+        adapter.validate_json(written, strict=True)
     except ValidationError as error:
         told = f"{path}={shown(value)}: must be {describe(hint)}"
-        if str in (hint, *typing.get_args(hint)) and isinstance(value, int | float):
+        if str in (hint, *get_args(hint)) and isinstance(value, int | float):
             told += f"; as a text: '{path}=\"{shown(value)}\"'"
         raise OptionError(told) from error
-
-
-def _contains_target(value: object) -> bool:
-    if isinstance(value, dict):
-        return "_target_" in value or any(_contains_target(v) for v in value.values())
-    return isinstance(value, list) and any(_contains_target(v) for v in value)

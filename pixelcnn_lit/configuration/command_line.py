@@ -24,14 +24,16 @@ class CommandLine:
         help: what the command does is asked for.
         config_dir: folder of configuration files of the user's own.
         multirun: a run for each of several values.
-        hydra_flags: what only Hydra acts on: `--cfg job`.
+        cfg: "job" to print all options, and run nothing.
+        resolve: print their values as they are used.
     """
 
     overrides: list[str]
     help: bool
     config_dir: str | None
     multirun: bool
-    hydra_flags: list[str]
+    cfg: str | None
+    resolve: bool
 
     @property
     def jobs(self) -> list[list[str]]:
@@ -45,12 +47,6 @@ class CommandLine:
         ]
         return [first, *others]
 
-    def for_hydra(self) -> list[str]:
-        """The words that Hydra is to see."""
-        multirun = ["--multirun"] if self.multirun else []
-        config_dir = ["--config-dir", self.config_dir] if self.config_dir else []
-        return [*multirun, *config_dir, *self.hydra_flags, *self.overrides]
-
 
 def read_command_line(words: Sequence[str]) -> CommandLine:
     """Reads flags and options, and quotes values that Hydra's grammar could not read.
@@ -61,22 +57,17 @@ def read_command_line(words: Sequence[str]) -> CommandLine:
     parser = Parser(add_help=False, allow_abbrev=False)
     parser.add_argument("--help", "-h", action="store_true")
     parser.add_argument("--config-dir", "-cd")
-    parser.add_argument("--multirun", "-m", action="store_true")
-    parser.add_argument("--cfg", "-c", choices=["job", "hydra", "all"])
+    one_or_many = parser.add_mutually_exclusive_group()
+    one_or_many.add_argument("--multirun", "-m", action="store_true")
+    one_or_many.add_argument("--cfg", "-c", choices=["job"])
     parser.add_argument("--resolve", action="store_true")
-    parser.add_argument("--package", "-p")
     parser.add_argument("overrides", nargs="*")
     read = parser.parse_intermixed_args(words)
-    if read.multirun and read.cfg:
-        raise OptionError("--cfg: prints one configuration, not together with --multirun")
-    flags = ["--cfg", read.cfg] if read.cfg else []
-    flags += ["--resolve"] if read.resolve else []
-    flags += ["--package", read.package] if read.package else []
-    overrides = [
+    read.overrides = [
         _readable(override, read.overrides[place - 1] if place else None, multirun=read.multirun)
         for place, override in enumerate(read.overrides)
     ]
-    return CommandLine(overrides, read.help, read.config_dir, read.multirun, flags)
+    return CommandLine(**vars(read))
 
 
 class Parser(argparse.ArgumentParser):
@@ -88,13 +79,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def _readable(override: str, before: str | None, *, multirun: bool) -> str:
-    """An option as Hydra's grammar reads it: quoted where it is one text beyond doubt.
-
-    Args:
-        override: as it was typed.
-        before: the option in front of it.
-        multirun: commas part the values of several runs.
-    """
+    """An option as Hydra's grammar reads it: quoted where it is one text beyond doubt."""
     key, equals, value = override.partition("=")
     if not equals and not key.startswith("~"):
         told = f"{override}: not key=value"

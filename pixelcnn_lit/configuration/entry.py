@@ -10,13 +10,12 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 import hydra
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from pixelcnn_lit.configuration.checks import check
 from pixelcnn_lit.configuration.command_line import CommandLine, read_command_line
-from pixelcnn_lit.configuration.compose import compose_config
+from pixelcnn_lit.configuration.compose import CONF_DIR, compose_config
 from pixelcnn_lit.configuration.help_page import help_page
-from pixelcnn_lit.configuration.places import CONF_DIR
 from pixelcnn_lit.messages import OptionError
 
 INTERRUPTED = 130
@@ -55,23 +54,24 @@ def run(config_name: str, load: Callable[[], Command]) -> None:
         command = load()
         if line.help:
             print(help_page(config_name, configs[0], line, command.options_type, command.manual))
-        elif line.multirun or line.hydra_flags:
-            _run_with_hydra(config_name, command, line)
+        elif line.cfg:
+            print(OmegaConf.to_yaml(configs[0], resolve=line.resolve), end="")
+        elif line.multirun:
+            _run_jobs(config_name, command, line)
         else:
             check(configs[0], command.options_type)
             command.task(configs[0])
     except OptionError as error:
         end_with_error(error)
-    except SystemExit as ended:
-        if not _is_ctrl_c(ended):
+    except (SystemExit, KeyboardInterrupt) as ended:
+        if isinstance(ended, SystemExit) and not _is_ctrl_c(ended):
             raise
-        _end_interrupted()
-    except KeyboardInterrupt:
-        _end_interrupted()
+        print("interrupted", file=sys.stderr)
+        sys.exit(INTERRUPTED)
 
 
-def _run_with_hydra(config_name: str, command: Command, line: CommandLine) -> None:
-    """Lets Hydra print the configuration, or run one job after the other: a failure ends only one.
+def _run_jobs(config_name: str, command: Command, line: CommandLine) -> None:
+    """Lets Hydra run one job after the other: a failure ends only one.
 
     Raises:
         SystemExit: the worst status of the jobs.
@@ -84,7 +84,7 @@ def _run_with_hydra(config_name: str, command: Command, line: CommandLine) -> No
             check(config, command.options_type)
             return command.task(config)
         except OptionError as error:
-            print_error(error)
+            _print_error(error)
             failed.append(2)
         except SystemExit as ended:
             if _is_ctrl_c(ended):
@@ -98,7 +98,8 @@ def _run_with_hydra(config_name: str, command: Command, line: CommandLine) -> No
         return None
 
     words = sys.argv
-    sys.argv = [words[0], *line.for_hydra()]
+    config_dir = ["--config-dir", line.config_dir] if line.config_dir else []
+    sys.argv = [words[0], "--multirun", *config_dir, *line.overrides]
     hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=config_name)(job)()
     if failed:
         print(f"error: {len(failed)} of the jobs failed", file=sys.stderr)
@@ -109,19 +110,13 @@ def _is_ctrl_c(ended: SystemExit) -> bool:
     return isinstance(ended.__context__, KeyboardInterrupt)  # Lightning's end of it
 
 
-def _end_interrupted() -> NoReturn:
-    print("interrupted", file=sys.stderr)
-    sys.exit(INTERRUPTED)
-
-
 def end_with_error(error: OptionError) -> NoReturn:
     """One line on stderr and exit status 2; the whole story with HYDRA_FULL_ERROR=1."""
-    print_error(error)
+    _print_error(error)
     sys.exit(2)
 
 
-def print_error(error: OptionError) -> None:
-    """One line on stderr; with HYDRA_FULL_ERROR=1 the error goes on its way."""
+def _print_error(error: OptionError) -> None:
     if os.environ.get("HYDRA_FULL_ERROR"):
         raise error
     rank = os.environ.get("LOCAL_RANK", "0")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import inspect
 import re
 import shutil
-import textwrap
 import typing
 from collections.abc import Iterator
 
@@ -14,8 +14,7 @@ from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
 from pixelcnn_lit.configuration.command_line import CommandLine
-from pixelcnn_lit.configuration.compose import choices_of
-from pixelcnn_lit.configuration.places import CONF_DIR
+from pixelcnn_lit.configuration.compose import CONF_DIR, choices_of
 from pixelcnn_lit.configuration.wording import describe, shown
 
 _FLAGS = {
@@ -106,14 +105,10 @@ def _groups(config_dir: str | None) -> Iterator[tuple[str, str]]:
 
 def _listed(title: str, entries: dict[str, str]) -> str:
     """Names on the left, what they mean on the right; a long name has a line of its own."""
-    indent = min(max(map(len, entries)), 28) + 4
-    width = max(shutil.get_terminal_size((100, 24)).columns, indent + 40)
-    lines = [f"{title}:"]
+    width = max(shutil.get_terminal_size((100, 24)).columns, 72)
+    formatter = argparse.HelpFormatter("", max_help_position=32, width=width)
+    formatter.start_section(title)
     for name, text in entries.items():
-        beside = f"  {name:{indent - 4}}  "
-        if len(beside) > indent:
-            lines.append(beside.rstrip())
-            beside = " " * indent
-        wrapped = textwrap.fill(text, width, initial_indent=beside, subsequent_indent=" " * indent)
-        lines.append(wrapped or beside.rstrip())
-    return "\n".join(lines)
+        formatter.add_argument(argparse.Action([], name, help=text.replace("%", "%%")))
+    formatter.end_section()
+    return formatter.format_help().strip()

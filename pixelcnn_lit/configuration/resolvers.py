@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 RUN_DIR_VARIABLE = "PIXELCNN_LIT_RUN_DIR"
 
@@ -20,7 +20,6 @@ def register_resolvers() -> None:
         "default_accelerator": default_accelerator,
         "default_precision": default_precision,
         "run_name": run_name,
-        "choose": choose,
     }.items():
         OmegaConf.register_new_resolver(
             name, resolver, replace=True, use_cache=name == "default_run_dir"
@@ -68,8 +67,3 @@ def default_precision() -> str:
 def run_name(run_dir: str) -> str:
     """pp-digits/2026-11-22_12-00-00: the last two folders of a run's path."""
     return "/".join(Path(run_dir).parts[-2:])
-
-
-def choose(key: str, values: DictConfig) -> object:
-    """The value of ``key``, null if there is none: `${choose:${model.decoder},{gated:5}}`."""
-    return values.get(key)

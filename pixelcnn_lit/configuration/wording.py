@@ -5,14 +5,15 @@ from __future__ import annotations
 import difflib
 import inspect
 import json
+import re
 import types
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal, Union, get_args, get_origin
 
 from omegaconf.errors import OmegaConfBaseException
 
 
-def unknown(name: str, parent: str, allowed: list[str], deeper: Sequence[str] = ()) -> str:
+def unknown(name: str, parent: str, allowed: list[str], deeper: Iterable[str] = ()) -> str:
     """What ``parent`` takes instead of ``name``.
 
     Args:
@@ -21,25 +22,23 @@ def unknown(name: str, parent: str, allowed: list[str], deeper: Sequence[str] = 
         allowed: the keys of ``parent``.
         deeper: keys in its nodes, as paths from the top.
     """
+    places = {path.rpartition(".")[2]: path for path in deeper} | {key: key for key in allowed}
+    meant = places.get(closest(name, places))
     where = f"{parent or 'the configuration'} takes {', '.join(allowed) or 'none'}"
-    last = {path.rpartition(".")[2]: path for path in deeper}
-    meant = _closest(name, allowed) or last.get(_closest(name, list(last)))
     return f"no such option{f'; did you mean {meant}?' if meant else ''}; {where}"
 
 
-def suggest(name: str, allowed: list[str], cutoff: float = 0.6) -> str:
-    """The allowed name that looks most like ``name``, if one does."""
-    close = _closest(name, allowed, cutoff)
-    return f"; did you mean {close}?" if close else ""
-
-
-def _closest(name: str, allowed: list[str], cutoff: float = 0.6) -> str:
-    return next(iter(difflib.get_close_matches(name, allowed, n=1, cutoff=cutoff)), "")
+def closest(name: str, allowed: Iterable[str], cutoff: float = 0.6) -> str:
+    """The allowed name that looks most like ``name``, empty if none does."""
+    return next(iter(difflib.get_close_matches(name, list(allowed), n=1, cutoff=cutoff)), "")
 
 
 def explain_omegaconf(error: OmegaConfBaseException) -> str:
     """What is wrong with a value, with the name of its option."""
     message = str(error.msg or error).partition("\n")[0]
+    if missing := re.search(r"Missing mandatory value: (.+)", message):
+        name = missing[1] if "interpolation" in message else error.full_key
+        return f"{name}: must be given"
     return f"{error.full_key}: {message}" if error.full_key else message
 
 
@@ -56,32 +55,14 @@ def describe(hint: object) -> str:
     >>> describe(list[float])
     'a list of numbers'
     """
-    names = {
-        int: "an integer",
-        float: "a number",
-        bool: "true or false",
-        str: "a text",
-        type(None): "null",
-    }
-    plurals = {int: "integers", float: "numbers", bool: "true or false", str: "texts"}
-    if hint in names:
-        return names[hint]
+    words = {int: "an integer", float: "a number", bool: "true or false", str: "a text"}
+    if hint in words or hint is type(None):
+        return words.get(hint, "null")
     origin, arguments = get_origin(hint), get_args(hint)
-    if origin is Literal or origin in (Union, types.UnionType):
-        return " or ".join(dict.fromkeys(_alternatives(hint)))
-    if arguments and inspect.isclass(origin) and issubclass(origin, list | tuple | Sequence):
-        return f"a list of {plurals.get(arguments[0], describe(arguments[0]))}"
-    if inspect.isclass(hint):
-        return f"a {hint.__name__}"
-    return str(hint)
-
-
-def _alternatives(hint: object) -> Iterator[str]:
-    """The values of a Literal, and what the members of a union are called."""
-    for argument in get_args(hint):
-        if get_origin(hint) is Literal:
-            yield shown(argument)
-        elif get_origin(argument) is Literal:
-            yield from _alternatives(argument)
-        else:
-            yield describe(argument)
+    if origin is Literal:
+        return " or ".join(map(shown, arguments))
+    if origin in (Union, types.UnionType):
+        return " or ".join(map(describe, arguments))
+    if inspect.isclass(origin) and issubclass(origin, Sequence):
+        return "a list of " + re.sub(r"^an? (\w+)", r"\1s", describe(arguments[0]))
+    return f"a {hint.__name__}" if inspect.isclass(hint) else str(hint)

@@ -31,26 +31,19 @@ def read_given(words: str, image_size: tuple[int, int]) -> Tensor:
     if Path(words).suffix in (".png", ".npy"):
         return _of_file(Path(words), image_size)
     side, *numbers = words.split(":")
-    sizes = [int(number) for number in numbers if number.isdecimal()]
-    if len(sizes) != len(numbers) or len(sizes) != {"box": 4}.get(side, 1):
-        raise OptionError(f"task.given={words}: allowed are {ALLOWED}")
-    return _of_region(words, side, sizes, image_size)
-
-
-def _of_region(words: str, side: str, sizes: list[int], image_size: tuple[int, int]) -> Tensor:
+    sizes = [int(number) for number in numbers] if all(map(str.isdecimal, numbers)) else []
     height, width = image_size
-    first = sizes[0]
-    match side:
-        case "top":
-            box = (0, 0, first, width)
-        case "bottom":
-            box = (height - first, 0, first, width)
-        case "left":
-            box = (0, 0, height, first)
-        case "right":
-            box = (0, width - first, height, first)
-        case "box":
-            box = tuple(sizes)
+    match side, sizes:
+        case "top", [rows]:
+            box = (0, 0, rows, width)
+        case "bottom", [rows]:
+            box = (height - rows, 0, rows, width)
+        case "left", [columns]:
+            box = (0, 0, height, columns)
+        case "right", [columns]:
+            box = (0, width - columns, height, columns)
+        case "box", [_, _, _, _]:
+            box = sizes
         case _:
             raise OptionError(f"task.given={words}: allowed are {ALLOWED}")
     top, left, num_rows, num_columns = box

@@ -1,4 +1,4 @@
-"""Output folder of a command, tried out before the work."""
+"""Output of a command, tried out before the work."""
 
 from __future__ import annotations
 
@@ -19,23 +19,27 @@ def make_new_folder(folder: Path) -> None:
     with writing_to(folder):
         if folder.is_dir() and any(folder.iterdir()):
             raise OptionError(f"output={folder}: holds something already; name a new folder")
-    make_folder(folder)
+        _try_out(folder)
 
 
-def make_folder(folder: Path, output: Path | None = None) -> None:
-    """Make sure that files can be made in a folder.
-
-    Args:
-        folder: of what is written.
-        output: what the option of that name says, if it is not the folder.
+def picture_file(output: str, suffixes: list[str]) -> Path:
+    """The file of the option ``output``, whose folder is made.
 
     Raises:
-        OptionError: naming the option ``output``, if they cannot.
+        OptionError: if it has another ending, or cannot be written.
     """
-    with writing_to(output or folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=folder):
-            pass
+    file = Path(output)
+    if file.suffix not in suffixes:
+        raise OptionError(f"output={output}: a file that ends in {' or '.join(suffixes)}")
+    with writing_to(file):
+        _try_out(file.parent)
+    return file
+
+
+def _try_out(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=folder):
+        pass
 
 
 @contextmanager

@@ -10,11 +10,20 @@ import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import matplotlib
 import torch
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch, Rectangle
 from torch import Tensor
 
 from pixelcnn_lit.messages import OptionError
 from pixelcnn_lit.networks.base import AbstractNetwork
+
+_SEEN = matplotlib.colormaps["Blues"]
+_MISSED = "tab:red"
+_FUTURE = "0.9"
 
 
 @dataclass(frozen=True)
@@ -45,11 +54,6 @@ class ReceptiveField:
         earlier = torch.arange(channels) < torch.arange(outputs)[:, None]
         past[:, :, row, column] = earlier
         return past
-
-    @property
-    def num_missed(self) -> Tensor:
-        """Past pixels of which a colour is not seen, int64 (outputs,)."""
-        return (self.past & ~self.seen).any(1).sum((1, 2))
 
 
 def receptive_field(
@@ -100,10 +104,11 @@ def describe(field: ReceptiveField) -> list[str]:
     row, column = field.position
     num_past = row * width + column
     lines = []
-    for output, missed in enumerate(field.num_missed.tolist()):
+    num_missed = (field.past & ~field.seen).any(1).sum((1, 2))  # of some colour
+    for output, missed in enumerate(num_missed.tolist()):
         own = field.seen[output, :, row, column].nonzero().flatten().tolist()
-        colors = ", ".join(color_name(index, channels) for index in own)
-        looks = color_name(output, channels) if outputs > 1 else "the pixel"
+        colors = ", ".join(_color_name(index, channels) for index in own)
+        looks = _color_name(output, channels) if outputs > 1 else "the pixel"
         lines.append(
             f"{looks} at [{row}, {column}] misses {missed} of {num_past} past pixels"
             + (f" and sees its own {colors}" if colors else "")
@@ -111,7 +116,49 @@ def describe(field: ReceptiveField) -> list[str]:
     return lines
 
 
-def color_name(index: int, channels: int) -> str:
-    """Of a colour of the image."""
+def _color_name(index: int, channels: int) -> str:
     names = {1: ["grey"], 3: ["red", "green", "blue"]}
     return names[channels][index] if channels in names else f"colour {index}"
+
+
+def picture(field: ReceptiveField, title: str) -> Figure:
+    """A panel for every colour of the parameters and every colour of the image.
+
+    The bluer a value, the more paths lead to it, on a logarithmic scale; red is past and not seen,
+    grey the future.
+    """
+    outputs, channels = field.slopes.shape[:2]
+    figure = Figure(figsize=(3 * channels + 1, 3 * outputs + 1.2), layout="constrained")
+    panels = figure.subplots(outputs, channels, squeeze=False)
+    for output, row in enumerate(panels):
+        for channel, axes in enumerate(row):
+            _draw_panel(axes, field, output, channel)
+            looks = _color_name(output, channels) if outputs > 1 else "parameters"
+            axes.set_title(f"{looks} ← {_color_name(channel, channels)}", fontsize=9)
+    figure.suptitle(title)
+    figure.legend(
+        handles=[
+            Patch(color=_SEEN(0.8), label="seen"),
+            Patch(color=_MISSED, label="past, not seen"),
+            Patch(color=_FUTURE, label="future"),
+        ],
+        loc="outside lower center",
+        ncols=3,
+    )
+    return figure
+
+
+def _draw_panel(axes: Axes, field: ReceptiveField, output: int, channel: int) -> None:
+    seen, past = field.seen[output, channel], field.past[output, channel]
+    brightness = torch.zeros(seen.shape, dtype=torch.float64)
+    if seen.any():
+        logs = field.slopes[output, channel][seen].log10()
+        brightness[seen] = 0.3 + 0.7 * (logs - logs.min()) / (logs.max() - logs.min() + 1e-9)
+    colors = torch.from_numpy(_SEEN(brightness.numpy()))[..., :3]
+    colors[~past] = torch.tensor(to_rgb(_FUTURE), dtype=colors.dtype)
+    colors[past & ~seen] = torch.tensor(to_rgb(_MISSED), dtype=colors.dtype)
+    axes.imshow(colors.numpy())
+    row, column = field.position
+    axes.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, linewidth=1.5))
+    axes.set_xticks([])
+    axes.set_yticks([])

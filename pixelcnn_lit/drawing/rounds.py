@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from pixelcnn_lit.drawing.options import SampleOptions
 from pixelcnn_lit.messages import OptionError
 from pixelcnn_lit.models import AbstractLitModel
 from pixelcnn_lit.progress import progress
@@ -57,34 +58,20 @@ def check_drawable(model: AbstractLitModel, temperature: float, guidance: float)
 
 
 def draw(
-    model: AbstractLitModel,
-    rounds: Rounds,
-    *,
-    temperature: float,
-    guidance: float,
-    seed: int,
-    batch_size: int | None,
+    model: AbstractLitModel, rounds: Rounds, options: SampleOptions
 ) -> tuple[list[Tensor], bool]:
     """Draw all rounds as one request; Ctrl-C keeps what is finished.
 
-    Args:
-        model: draws.
-        rounds: what to draw.
-        temperature: as for the model's ``sample``.
-        guidance: as for the model's ``sample``.
-        seed: the same seed gives the same images, whatever the batch size.
-        batch_size: images drawn at a time; None for what fits into memory.
+    The same seed gives the same images, whatever the batch size.
 
     Returns:
         The finished rounds, levels (N, C, H, W) each, on the CPU; of a first round that is not,
         its finished batches. And whether all are finished.
     """
     number, num_rounds = rounds.num_images, len(rounds.conds)
-    generator = torch.Generator().manual_seed(seed)
-    if rounds.same_noise:
-        seeds = draw_seeds(number, generator) * num_rounds
-    else:
-        seeds = draw_seeds(number * num_rounds, generator)
+    repeats = num_rounds if rounds.same_noise else 1
+    generator = torch.Generator().manual_seed(options.seed)
+    seeds = draw_seeds(number * num_rounds // repeats, generator) * repeats
     conds = [cond for cond in rounds.conds if cond is not None]
     batches: list[Tensor] = []
     finished = True
@@ -93,12 +80,12 @@ def draw(
             model.sample(
                 len(seeds),
                 torch.cat(conds) if conds else None,
-                temperature=temperature,
-                guidance=guidance,
+                temperature=options.temperature,
+                guidance=options.guidance,
                 given=rounds.given,
                 images=None if rounds.images is None else rounds.images.repeat(num_rounds, 1, 1, 1),
                 seeds=seeds,
-                batch_size=batch_size,
+                batch_size=options.batch_size,
                 on_row=lambda images, row: advance(len(images)),
                 on_batch=lambda batch: batches.append(batch.cpu()),
             )

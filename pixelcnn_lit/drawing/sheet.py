@@ -11,12 +11,12 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from pixelcnn_lit.drawing.pictures import AnimationFormat, write_animation, write_picture
+from pixelcnn_lit.drawing.options import SampleOptions
+from pixelcnn_lit.drawing.pictures import write_animation, write_picture
 from pixelcnn_lit.drawing.rounds import Rounds
 from pixelcnn_lit.images import image_grid, to_bytes
 
-HIDDEN = 128
-"""The byte that stands for a pixel not yet drawn."""
+_HIDDEN = torch.tensor(128, dtype=torch.uint8)  # stands for a pixel not yet drawn
 
 
 @dataclass(frozen=True)
@@ -67,24 +67,11 @@ def lay_out(rounds: Rounds, images: list[Tensor], num_levels: int) -> Sheet:
     )
 
 
-def write(
-    folder: Path,
-    sheet: Sheet,
-    *,
-    npy: bool,
-    individual: bool,
-    animation: AnimationFormat | None,
-    pixels_per_frame: int | None,
-) -> Iterator[Path]:
-    """Write what is asked for into a folder, what is worth most first.
+def write(folder: Path, sheet: Sheet, options: SampleOptions) -> Iterator[Path]:
+    """Write ``samples.png`` and what else is asked for into a folder, what is worth most first.
 
-    Args:
-        folder: is there.
-        sheet: always written, as ``samples.png``.
-        npy: also the levels of the drawn images, as ``samples.npy`` (N, C, H, W).
-        individual: also every drawn image, as ``images/00000.png`` and so on.
-        animation: also the pixels appearing, as ``samples.gif`` or ``samples.webp``.
-        pixels_per_frame: how many appear at a time; None for a row.
+    That is ``samples.npy`` (N, C, H, W) with the levels of the drawn images, ``images/00000.png``
+    and so on, and ``samples.gif`` or ``samples.webp``.
 
     Yields:
         Each file or folder once it is whole.
@@ -93,10 +80,10 @@ def write(
         OSError: if a file cannot be written; those before it are whole.
     """
     drawn = sheet.tiles[sheet.drawn]
-    if npy:
+    if options.npy:
         np.save(folder / "samples.npy", drawn.numpy())
         yield folder / "samples.npy"
-    if individual:
+    if options.individual:
         (folder / "images").mkdir()
         for number, image in enumerate(drawn):
             picture = image_grid(image[None], sheet.num_levels, num_columns=1, padding=0)
@@ -104,9 +91,9 @@ def write(
         yield folder / "images"
     write_picture(folder / "samples.png", sheet.picture(to_bytes(sheet.tiles, sheet.num_levels)))
     yield folder / "samples.png"
-    if animation is not None:
-        file = folder / f"samples.{animation}"
-        write_animation(file, appearing(sheet, pixels_per_frame or sheet.tiles.shape[-1]))
+    if options.animation is not None:
+        file = folder / f"samples.{options.animation}"
+        write_animation(file, appearing(sheet, options.pixels_per_frame or sheet.tiles.shape[-1]))
         yield file
 
 
@@ -119,8 +106,7 @@ def appearing(sheet: Sheet, pixels_per_frame: int) -> Iterator[Tensor]:
     height, width = sheet.tiles.shape[-2:]
     order = torch.arange(height * width).view(height, width)
     pictures = to_bytes(sheet.tiles, sheet.num_levels)
-    hidden = torch.tensor(HIDDEN, dtype=torch.uint8)
     for number in range(0, height * width + pixels_per_frame, pixels_per_frame):
         known = order < number if sheet.given is None else sheet.given | (order < number)
         visible = known | ~sheet.drawn[:, None, None, None]
-        yield sheet.picture(pictures.where(visible, hidden))
+        yield sheet.picture(pictures.where(visible, _HIDDEN))

@@ -6,8 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
@@ -62,27 +60,16 @@ def run_online(sweep: Sweep, count: int | None, overrides: list[str]) -> int:
         env=os.environ | {"PATH": path},
         process_group=0,  # Ctrl-C reaches it once: from here
     )
-    with _passing_signals_on(agent) as passed:
-        status = agent.wait()
-    return INTERRUPTED if passed else status
-
-
-@contextmanager
-def _passing_signals_on(process: subprocess.Popen[bytes]) -> Iterator[list[int]]:
-    """Inside, signals that ask to end are the process's; gives those that came."""
     passed: list[int] = []
 
     def pass_on(signum: int, frame: FrameType | None) -> None:
         passed.append(signum)
         # trials know nothing of terminals that close
-        process.send_signal(signal.SIGTERM if signum == signal.SIGHUP else signum)
+        agent.send_signal(signal.SIGTERM if signum == signal.SIGHUP else signum)
 
-    signums = [signal.SIGINT, signal.SIGTERM]
+    signal.signal(signal.SIGINT, pass_on)
+    signal.signal(signal.SIGTERM, pass_on)
     if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup's
-        signums.append(signal.SIGHUP)
-    before = {signum: signal.signal(signum, pass_on) for signum in signums}
-    try:
-        yield passed
-    finally:
-        for signum, handler in before.items():
-            signal.signal(signum, handler)
+        signal.signal(signal.SIGHUP, pass_on)
+    status = agent.wait()
+    return INTERRUPTED if passed else status

@@ -6,18 +6,15 @@ import importlib
 import importlib.util
 import signal
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Protocol
 
-from rich.console import Console
 from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
 
 from pixelcnn_lit.configuration import INTERRUPTED, SWEEPS_DIR
-from pixelcnn_lit.messages import OptionError, say
-from pixelcnn_lit.trials.ranking import ranking, save_plot
+from pixelcnn_lit.messages import OptionError, print_table, say
+from pixelcnn_lit.trials.ranking import plot, ranking
 from pixelcnn_lit.trials.sweep_file import Sweep
 from pixelcnn_lit.trials.trial import Trial, Value, run_trial
 
@@ -55,14 +52,14 @@ def run_offline(
         raise OptionError(f"{sweep.path}: {'; '.join(violations)}")
     trials: list[Trial] = []
     suggestions: list[Suggestion] = []
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # it ends the running trial first
     try:
-        with _sigterm_like_ctrl_c():
-            while count is None or len(trials) < count:
-                suggestion = engine.next_run(sweep.config, suggestions)
-                if suggestion is None:  # the grid is complete
-                    break
-                suggestions.append(suggestion)
-                trials.append(_run(engine, sweep, suggestions, folder, overrides))
+        while count is None or len(trials) < count:
+            suggestion = engine.next_run(sweep.config, suggestions)
+            if suggestion is None:  # the grid is complete
+                break
+            suggestions.append(suggestion)
+            trials.append(_run(engine, sweep, suggestions, folder, overrides))
     except KeyboardInterrupt:
         return trials, False
     return trials, True
@@ -131,25 +128,12 @@ def report(trials: list[Trial], sweep: Sweep, folder: Path, *, complete: bool) -
         The exit status: 130 for a sweep that was interrupted, 1 if nothing was measured, else 0.
     """
     measured = any(trial.best is not None for trial in trials)
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=180)
     if trials:
-        console.print(ranking(trials, sweep.metric))
+        print_table(ranking(trials, sweep.metric))
     if measured:
-        save_plot(trials, sweep.metric, folder / "sweep.png")
-        console.print(f"picture: {folder / 'sweep.png'}")
+        plot(trials, sweep.metric).savefig(folder / "sweep.png", dpi=150)
+        print(f"picture: {folder / 'sweep.png'}")
     if not complete:
         say(f"interrupted in trial {len(trials)}")
         return INTERRUPTED
     return 0 if measured else 1
-
-
-@contextmanager
-def _sigterm_like_ctrl_c() -> Iterator[None]:
-    """Inside, both end the running trial before the sweep."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import matplotlib
 from matplotlib.figure import Figure
 from rich.markup import escape
 from rich.table import Table
 
 from pixelcnn_lit.trials.trial import Trial
-
-matplotlib.use("agg")
 
 
 def ranking(trials: list[Trial], metric: str) -> Table:
@@ -24,9 +19,10 @@ def ranking(trials: list[Trial], metric: str) -> Table:
         best = "" if trial.best is None else f"{trial.best:.4f}"
         options = [escape(str(trial.options[name])) for name in names]
         state = f"{trial.state}: {escape(trial.message)}" if trial.message else trial.state
-        where = str(trial.run_dir) if trial.best is not None else str(trial.run_dir) + ".log"
-        seconds = f"{trial.seconds:.0f}"
-        table.add_row(str(rank) if best else "", best, *options, state, seconds, escape(where))
+        where = escape(f"{trial.run_dir}{'' if best else '.log'}")
+        table.add_row(
+            str(rank) if best else "", best, *options, state, f"{trial.seconds:.0f}", where
+        )
     return table
 
 
@@ -43,12 +39,8 @@ def varied(trials: list[Trial]) -> list[str]:
 
 
 def plot(trials: list[Trial], metric: str) -> Figure:
-    """Every option against the metric, and the metric over the trials.
-
-    Args:
-        trials: those that have a value.
-        metric: its name.
-    """
+    """Every option against the metric, and the metric over the trials that have a value."""
+    trials = [trial for trial in trials if trial.best is not None]
     names = varied(trials)
     figure = Figure(figsize=(3.2 * (len(names) + 1), 3.2), layout="constrained")
     panels = figure.subplots(1, len(names) + 1, sharey=True, squeeze=False)[0]
@@ -65,8 +57,3 @@ def plot(trials: list[Trial], metric: str) -> Figure:
     for panel in panels:
         panel.grid(alpha=0.3)
     return figure
-
-
-def save_plot(trials: list[Trial], metric: str, path: Path) -> None:
-    """Saves the picture of the trials that have a value."""
-    plot([trial for trial in trials if trial.best is not None], metric).savefig(path, dpi=150)

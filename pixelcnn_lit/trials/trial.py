@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -70,21 +69,17 @@ def run_trial(
     """
     log = run_dir.with_suffix(".log")
     log.parent.mkdir(parents=True, exist_ok=True)
-    command = [
-        sys.executable,
-        "-m",
-        "pixelcnn_lit",
-        "train",
-        *arguments,
-        f"run_dir={run_dir}",
-    ]
+    train = [sys.executable, "-m", "pixelcnn_lit", "train"]
     environment = {"WANDB_MODE": "offline", **os.environ, "WANDB_RUN_GROUP": group}
     history: dict[int, float] = {}
     stopped = False
     start = time.monotonic()
     with log.open("w") as output:
         process = subprocess.Popen(
-            command, env=environment, stdout=output, stderr=subprocess.STDOUT, text=True
+            [*train, *arguments, f"run_dir={run_dir}"],
+            env=environment,
+            stdout=output,
+            stderr=subprocess.STDOUT,
         )
         try:
             while process.poll() is None:
@@ -94,7 +89,7 @@ def run_trial(
                     history = now
                     stopped = should_stop(history)
                     if stopped:
-                        process.send_signal(signal.SIGTERM)
+                        process.terminate()
         except BaseException:  # Ctrl-C: no trial outlives its sweep
             try:
                 process.terminate()
@@ -104,22 +99,16 @@ def run_trial(
                 process.wait()
             raise
     history = read_metric(run_dir / "metrics.csv", metric)
-    state = _state(process.returncode, stopped)
-    message = "" if state in ("finished", "stopped") else _last_line(log)
-    return Trial(number, options, run_dir, state, history, message, time.monotonic() - start)
-
-
-def _state(status: int, stopped: bool) -> State:
-    if stopped:
-        return "stopped"
-    match status:
-        case 0:
-            return "finished"
-        case 2:
-            return "invalid"
-    return "crashed"
-
-
-def _last_line(log: Path) -> str:
-    lines = [line.strip() for line in log.read_text().splitlines() if line.strip()]
-    return lines[-1].removeprefix("error: ") if lines else "said nothing"
+    ended: dict[int, State] = {0: "finished", 2: "invalid"}
+    state = "stopped" if stopped else ended.get(process.returncode, "crashed")
+    lines = log.read_text().split("\n") if state in ("invalid", "crashed") else []
+    message = next((line.strip() for line in reversed(lines) if line.strip()), "")
+    return Trial(
+        number,
+        options,
+        run_dir,
+        state,
+        history,
+        message.removeprefix("error: "),
+        time.monotonic() - start,
+    )

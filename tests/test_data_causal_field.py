@@ -118,4 +118,4 @@ def test_data_module_gives_the_same_images_every_time_and_different_splits():
     assert not torch.equal(first, test)
     assert first.shape == (50, 1, 12, 12)
     assert first.dtype == torch.uint8
-    assert np.isfinite(modules[0].true_bits_per_dim)
+    assert np.isfinite(modules[0].field.true_bits_per_dim)

@@ -421,11 +421,14 @@ def test_a_worker_that_fails_says_so_in_one_line(tmp_path, mode):
         ({"resize": "bigger"}, "^resize=bigger must be one of null, scale, crop"),
         ({"on_corrupt": "ignore"}, "^on_corrupt=ignore must be one of raise, skip"),
         ({"val_fraction": 1.0}, "^val_fraction=1.0"),
-        ({"max_examples": 0}, "^max_examples=0 must be at least 1"),
+        ({"max_examples": 0}, "^max_examples=0: must be 1 or more"),
         ({"shuffle_buffer": 0}, "^shuffle_buffer=0"),
         ({"num_workers": -1}, "^num_workers=-1"),
         ({"embedding_dim": 3}, "^embedding_key=None and embedding_dim=3 go together"),
-        ({"splits": {"validation": "holdout"}}, "^splits.validation: must be one of splits.train"),
+        (
+            {"splits": {"validation": "holdout"}},
+            "^splits=validation must be one of train, val, test",
+        ),
     ],
 )
 def test_values_out_of_range_are_refused_at_construction(tmp_path, options, message):
@@ -463,7 +466,7 @@ def test_digits_are_deterministic_and_their_splits_disjoint():
         ({"image_size": [9, 8]}, r"image_size=\[9, 8\]"),
         ({"num_classes": 9}, "^num_classes=9 is wrong: the data have 10"),
         ({"classes": ["ten"]}, "^classes: 'ten' is no class"),
-        ({"max_examples": 0}, "^max_examples=0 must be at least 1"),
+        ({"max_examples": 0}, "^max_examples=0: must be 1 or more"),
     ],
 )
 def test_digits_refuse_what_they_are_not(options, message):

@@ -44,7 +44,7 @@ def test_corrupt_images_are_skipped_and_counted_only_when_asked(
     if not streaming:  # 28 rows fill two batches of ten: the documented remainder
         assert len(seen) == 20
         assert set(seen) <= set(expected)
-        assert np.asarray(data.examples("train").images).shape == (28, 1, 4, 4)
+        assert np.asarray(data.examples("train").arrays["image"]).shape == (28, 1, 4, 4)
     else:
         assert seen == expected
     assert "no. 1" in caplog.text

@@ -101,7 +101,7 @@ def test_a_cut_off_cache_is_made_again(tmp_path, caplog):
     folder = write_numbered(tmp_path / "data", NUM_ROWS)
     rows_of(local(folder, tmp_path / "cache"))
     (cache,) = cache_folders(tmp_path / "cache")
-    os.truncate(cache / "images.bin", 100)
+    os.truncate(cache / "image.bin", 100)
     assert rows_of(local(folder, tmp_path / "cache")) == list(range(NUM_ROWS))
     assert "is damaged" in caplog.text
 
@@ -143,7 +143,7 @@ def few_and_many(tmp_path_factory):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a disk that is always full")
-@pytest.mark.parametrize("full", ["images.bin", "labels.bin", "cache.json"])
+@pytest.mark.parametrize("full", ["image.bin", "label.bin", "cache.json"])
 @pytest.mark.parametrize("num_rows", [NUM_ROWS, 2000])
 def test_a_disk_that_fills_up_is_an_error_that_names_the_way_out(
     few_and_many, tmp_path, monkeypatch, full, num_rows
@@ -177,7 +177,7 @@ def test_a_disk_that_is_too_small_is_an_error_before_any_decoding(tmp_path, monk
 def test_a_cache_dir_that_is_no_folder_is_refused(tmp_path):
     folder = write_numbered(tmp_path / "data", NUM_ROWS)
     (tmp_path / "cache").write_text("a file")
-    with pytest.raises(ValueError, match=r"^cache_dir=.*/cache is no folder .*DIR"):
+    with pytest.raises(ValueError, match=r"^cache_dir=.*/cache cannot be written .*DIR"):
         local(folder, tmp_path / "cache").setup("fit")
 
 
@@ -245,7 +245,7 @@ def test_an_interrupted_decoding_leaves_nothing_behind(tmp_path, monkeypatch):
 
 def test_decoding_without_a_terminal_tells_in_lines_how_far_it_is(tmp_path, monkeypatch, capsys):
     folder = write_numbered(tmp_path / "data", NUM_ROWS)
-    monkeypatch.setattr("pixelcnn_lit.progress.EVERY", 0.0)
+    monkeypatch.setattr("pixelcnn_lit.progress.Pace.is_due", lambda pace: True)
     local(folder, tmp_path / "cache").prepare_data()
     lines = capsys.readouterr().err.splitlines()
     assert [line.partition(",")[0] for line in lines] == [

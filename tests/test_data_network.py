@@ -20,7 +20,7 @@ def serve(tmp_path, monkeypatch):
     """Starts faulty servers on a folder of numbered pictures; clients are impatient."""
     patience = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=0.3)
     monkeypatch.setattr("pixelcnn_lit.data.tables.files._TIMEOUT", patience)
-    monkeypatch.setattr("pixelcnn_lit.data.tables.retrying._FIRST_WAIT", 0.01)
+    monkeypatch.setattr("pixelcnn_lit.data.tables.files._FIRST_WAIT", 0.01)
     folder = write_numbered(tmp_path / "served", NUM_ROWS, 6)
     servers = []
 
@@ -125,10 +125,10 @@ def test_rows_of_chosen_classes_are_counted_over_a_faulty_network_once(
     assert len(set(seen)) == 10  # 12 rows fill two batches of five
     assert {row % 5 for row in seen} == {1}
 
-    def refuse(self, table):
+    def refuse(self):
         raise AssertionError("counted again")
 
-    monkeypatch.setattr("pixelcnn_lit.data.tables.selection.RowFilter.counts", refuse)
+    monkeypatch.setattr("pixelcnn_lit.data.tables.encoded.EncodedSplit._count", refuse)
     assert len(remote(server, tmp_path, **options).examples("train")) == 12
 
 

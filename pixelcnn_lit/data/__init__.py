@@ -2,10 +2,9 @@
 
 from pixelcnn_lit.data.abstract import AbstractImageDataModule
 from pixelcnn_lit.data.hf_datamodule import HFImageDataModule
-from pixelcnn_lit.data.sets.causal_field import CausalField
-from pixelcnn_lit.data.sets.colored_datamodule import ColoredMNISTDataModule
-from pixelcnn_lit.data.sets.digits_datamodule import DigitsDataModule
-from pixelcnn_lit.data.sets.field_datamodule import CausalFieldDataModule
+from pixelcnn_lit.data.sets.causal_field import CausalField, CausalFieldDataModule
+from pixelcnn_lit.data.sets.colored_mnist import ColoredMNISTDataModule
+from pixelcnn_lit.data.sets.digits import DigitsDataModule
 
 __all__ = [
     "AbstractImageDataModule",

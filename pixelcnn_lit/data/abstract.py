@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from functools import partial
 
 import lightning as L
 import torch
@@ -16,13 +17,12 @@ from pixelcnn_lit.data.tables.decoding import Binarize
 from pixelcnn_lit.data.tables.source import Split
 from pixelcnn_lit.images import Batch, height_and_width
 from pixelcnn_lit.matching import FACTS
-from pixelcnn_lit.messages import OptionError
+from pixelcnn_lit.messages import OptionError, check_at_least
 
 _STAGES: dict[str | None, tuple[Split, ...]] = {
     "fit": ("train", "val"),
     "validate": ("val",),
     "test": ("test",),
-    "predict": ("test",),
     None: ("train", "val", "test"),
 }
 
@@ -50,7 +50,6 @@ class AbstractImageDataModule(L.LightningDataModule):
 
     def __init__(
         self,
-        *,
         channels: int,
         num_levels: int,
         image_size: Sequence[int],
@@ -58,8 +57,8 @@ class AbstractImageDataModule(L.LightningDataModule):
         embedding_dim: int | None,
         batch_size: int,
         seed: int,
-        binarize: Binarize | None,
-        flip: bool,
+        binarize: Binarize | None = None,
+        flip: bool = False,
     ) -> None:
         super().__init__()
         if not 2 <= num_levels <= 256:
@@ -97,24 +96,17 @@ class AbstractImageDataModule(L.LightningDataModule):
 
     def prepare_data(self) -> None:
         """Download and decode once per node, before any process needs the result."""
-        self._shard().batch_size(self.batch_size)
-        for split in _STAGES[None]:
-            self.examples(split)
+        self.setup()
 
     def setup(self, stage: str | None = None) -> None:
-        """Open the splits that a stage needs and check that all processes can share them."""
-        shard = self._shard()
-        shard.batch_size(self.batch_size)
+        """Open the splits that a stage needs and check that all processes can share a batch."""
+        Shard.current(self.trainer).batch_size(self.batch_size)
         for split in _STAGES[stage]:
-            examples = self.examples(split)
-            if split == "train":
-                training_sizes(len(self._required("train")), self.batch_size, shard)
-            elif examples is not None:
-                evaluation_sizes(len(examples), self.batch_size, shard)
+            self.examples(split)
 
     def train_dataloader(self) -> TrainingLoader:
         """Shuffled, the same number of batches on every rank."""
-        shard, examples = self._shard(), self._required("train")
+        shard, examples = Shard.current(self.trainer), self._required("train")
         sizes = training_sizes(len(examples), self.batch_size, shard)
         identity = {
             "seed": self.seed,
@@ -122,14 +114,8 @@ class AbstractImageDataModule(L.LightningDataModule):
             "num_examples": len(examples),
             **examples.order_depends_on(shard),
         }
-        return TrainingLoader(
-            lambda epoch, start: examples.training_batches(
-                shard, self.batch_size, self._augment, epoch, start
-            ),
-            len(sizes),
-            identity,
-            lambda: self.trainer,
-        )
+        batches = partial(examples.training_batches, shard, self.batch_size, self._augment)
+        return TrainingLoader(batches, len(sizes), identity, lambda: self.trainer)
 
     def val_dataloader(self) -> EvaluationLoader | list[EvaluationLoader]:
         """Every validation example once over all ranks; an empty list if there are none."""
@@ -137,10 +123,6 @@ class AbstractImageDataModule(L.LightningDataModule):
 
     def test_dataloader(self) -> EvaluationLoader | list[EvaluationLoader]:
         """Every test example once over all ranks; an empty list if there are none."""
-        return self._evaluation_dataloader("test")
-
-    def predict_dataloader(self) -> EvaluationLoader | list[EvaluationLoader]:
-        """The test examples."""
         return self._evaluation_dataloader("test")
 
     def whole_split(self, split: Split) -> EvaluationLoader:
@@ -176,23 +158,21 @@ class AbstractImageDataModule(L.LightningDataModule):
         return self._examples[split]
 
     def _evaluation_dataloader(self, split: Split) -> EvaluationLoader | list[EvaluationLoader]:
-        return [] if self.examples(split) is None else self._evaluation_loader(split, self._shard())
+        if self.examples(split) is None:
+            return []
+        return self._evaluation_loader(split, Shard.current(self.trainer))
 
     def _evaluation_loader(self, split: Split, shard: Shard) -> EvaluationLoader:
         examples = self._required(split)
-        return EvaluationLoader(
-            lambda: examples.evaluation_batches(shard, self.batch_size, self._augment_still),
-            len(evaluation_sizes(len(examples), self.batch_size, shard)),
-        )
+        sizes = evaluation_sizes(len(examples), self.batch_size, shard)
+        batches = partial(examples.evaluation_batches, shard, self.batch_size, self._augment_still)
+        return EvaluationLoader(batches, len(sizes))
 
     def _required(self, split: Split) -> AbstractExamples:
         examples = self.examples(split)
         if examples is None:
             raise OptionError(f"split={split}: this data set has no {split} images")
         return examples
-
-    def _shard(self) -> Shard:
-        return Shard.current(self.trainer)
 
 
 def check_one_of(option: str, value: object, allowed: Sequence[object]) -> None:
@@ -203,14 +183,4 @@ def check_one_of(option: str, value: object, allowed: Sequence[object]) -> None:
     """
     if value not in allowed:
         names = ", ".join("null" if choice is None else str(choice) for choice in allowed)
-        raise OptionError(f"{option}={value} must be one of {names}")
-
-
-def check_at_least(option: str, value: int | None, least: int) -> None:
-    """Refuse a number that is too small; None is none.
-
-    Raises:
-        OptionError: naming the option and the least number.
-    """
-    if value is not None and value < least:
-        raise OptionError(f"{option}={value} must be at least {least}")
+        raise OptionError(f"{option}={value} must be {'one of ' * (len(allowed) > 1)}{names}")

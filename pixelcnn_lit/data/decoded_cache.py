@@ -26,14 +26,14 @@ from pixelcnn_lit.data.examples import ArrayExamples
 from pixelcnn_lit.data.tables.cache_dir import writing_in
 from pixelcnn_lit.data.tables.encoded import DecodedRows, EncodedSplit, report_skipped
 from pixelcnn_lit.data.workers import from_workers
-from pixelcnn_lit.files import flush, written_whole
+from pixelcnn_lit.files import flush
 from pixelcnn_lit.progress import progress
 
 log = logging.getLogger(__name__)
 
-_FORMAT = 2  # raise when the same options would give other bytes
+_FORMAT = 3  # raise when the same options would give other bytes
 _DESCRIPTION = "cache.json"  # the shapes of the arrays by name
-_DTYPES = {"images": np.dtype(np.uint8), "labels": np.dtype("<i8"), "embeddings": np.dtype("<f4")}
+_DTYPES = {"image": np.uint8, "label": np.dtype("<i8"), "embedding": np.dtype("<f4")}
 
 
 def cached_examples(split: EncodedSplit, folder: Path, num_workers: int) -> ArrayExamples | None:
@@ -51,7 +51,8 @@ def cached_examples(split: EncodedSplit, folder: Path, num_workers: int) -> Arra
         OptionError: if ``folder`` has no room for it or cannot be written.
     """
     with writing_in(folder):
-        cache = folder / _key(split)
+        options = (_FORMAT, split.selection, split.decoder, split.embedding_dim, split.on_corrupt)
+        cache = folder / hashlib.blake2b(repr(options).encode(), digest_size=16).hexdigest()
         if (examples := _opened(cache)) is not None or len(split) == 0:
             return examples
         folder.mkdir(parents=True, exist_ok=True)
@@ -63,22 +64,8 @@ def cached_examples(split: EncodedSplit, folder: Path, num_workers: int) -> Arra
     return examples
 
 
-def _key(split: EncodedSplit) -> str:
-    """Digest of content and options."""
-    options = (
-        _FORMAT,
-        split.table.fingerprint(split.notes),
-        split.row_filter,
-        split.columns,
-        split.decoder,
-        split.embedding_dim,
-        split.on_corrupt,
-    )
-    return hashlib.blake2b(repr(options).encode(), digest_size=16).hexdigest()
-
-
 def _opened(cache: Path) -> ArrayExamples | None:
-    """The arrays of a cache, or None if it is not there or its files are not of the right size."""
+    """The arrays of a cache, or None if it is not there or its files are cut off."""
     try:
         description = json.loads((cache / _DESCRIPTION).read_text())
         arrays = {name: _mapped(cache, name, shape) for name, shape in description.items()}
@@ -87,19 +74,15 @@ def _opened(cache: Path) -> ArrayExamples | None:
     except ValueError as error:
         log.warning("Decoding again: cache %s is damaged (%s)", cache, error)
         return None
-    if "labels" in arrays:  # small, and read often
-        arrays["labels"] = np.array(arrays["labels"])
-    return ArrayExamples(**arrays)
+    if "label" in arrays:  # small, and read often
+        arrays["label"] = np.array(arrays["label"])
+    return ArrayExamples(arrays)
 
 
 def _mapped(cache: Path, name: str, shape: list[int]) -> NDArray:
-    file = cache / f"{name}.bin"
-    expected = int(np.prod(shape)) * _DTYPES[name].itemsize
-    if file.stat().st_size != expected:
-        raise ValueError(f"{file.name} has {file.stat().st_size} bytes instead of {expected}")
-    if expected == 0:  # nothing to map
+    if 0 in shape:  # nothing to map
         return np.zeros(shape, _DTYPES[name])
-    return np.memmap(file, _DTYPES[name], mode="r", shape=tuple(shape))
+    return np.memmap(cache / f"{name}.bin", _DTYPES[name], mode="r", shape=tuple(shape))
 
 
 def _make(split: EncodedSplit, cache: Path, num_workers: int) -> None:
@@ -137,19 +120,15 @@ def _write(split: EncodedSplit, folder: Path, num_workers: int) -> None:
     with ExitStack() as closing, progress("Decoding once", len(split), "images") as advance:
         for rows in from_workers(decoded, min(num_workers, len(groups))):
             num_skipped = report_skipped(rows.skipped, num_skipped)
-            for name, dtype in _DTYPES.items():
-                array = getattr(rows, name)
-                if array is None:
-                    continue
+            for name, array in rows.arrays.items():
                 if name not in files:
                     file = (folder / f"{name}.bin").open("wb")
                     files[name], shapes[name] = closing.enter_context(file), [0, *array.shape[1:]]
-                files[name].write(np.ascontiguousarray(array, dtype).data)
+                files[name].write(np.ascontiguousarray(array, _DTYPES[name]).data)
                 shapes[name][0] += len(array)
-            advance(len(rows) + len(rows.skipped))
-    for name in files:
-        flush(folder / f"{name}.bin")
+            advance(len(rows.numbers) + len(rows.skipped))
     if num_skipped:
         log.warning("%d corrupt pictures were left out of %d", num_skipped, len(split))
-    with written_whole(folder / _DESCRIPTION) as unfinished:
-        unfinished.write_text(json.dumps(shapes))
+    (folder / _DESCRIPTION).write_text(json.dumps(shapes))
+    for file in folder.iterdir():
+        flush(file)

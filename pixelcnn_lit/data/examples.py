@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,13 +41,7 @@ class AbstractExamples(ABC):
     def evaluation_batches(
         self, shard: Shard, batch_size: int, augment: Augmentation
     ) -> Iterator[Batch]:
-        """The rank's share of all examples in their own order, each once over all ranks.
-
-        Args:
-            shard: the rank.
-            batch_size: global.
-            augment: what is done to each batch.
-        """
+        """The rank's share of all examples in their own order, each once over all ranks."""
 
     @abstractmethod
     def order_depends_on(self, shard: Shard) -> dict[str, int]:
@@ -59,30 +53,16 @@ class ArrayExamples(AbstractExamples):
     """Examples as arrays.
 
     Args:
-        images: uint8 (N, C, H, W), perhaps memory-mapped.
-        labels: int64 (N,) or None.
-        embeddings: float32 (N, D) or (N, D, H, W), or None.
+        arrays: by what they are called in a batch: ``image`` uint8 (N, C, H, W), perhaps
+            memory-mapped, and where there are any ``label`` int64 (N,) and ``embedding`` float32
+            (N, D) or (N, D, H, W).
     """
 
-    images: NDArray[np.uint8]
-    labels: NDArray[np.int64] | None = None
-    embeddings: NDArray[np.float32] | None = None
+    arrays: Mapping[str, NDArray]
 
     def __len__(self) -> int:
         """How many examples there are."""
-        return len(self.images)
-
-    def take(self, indices: NDArray[np.int64], augment: Augmentation, epoch: int) -> Batch:
-        """The examples of an index vector, as a batch.
-
-        Args:
-            indices: 0 … N−1, (B,).
-            augment: what is done to the batch.
-            epoch: counted from 0; what is random depends on it.
-        """
-        arrays = (self.images, self.labels, self.embeddings)
-        batch = as_batch(*(None if a is None else np.take(a, indices, axis=0) for a in arrays))
-        return augment(batch, indices, epoch)
+        return len(self.arrays["image"])
 
     def training_batches(
         self, shard: Shard, batch_size: int, augment: Augmentation, epoch: int, start: int
@@ -93,7 +73,7 @@ class ArrayExamples(AbstractExamples):
         first = shard.share(min(batch_size, len(self))).start
         for step in range(start, len(sizes)):
             begin = step * batch_size + first
-            yield self.take(order[begin : begin + sizes[step]], augment, epoch)
+            yield self._take(order[begin : begin + sizes[step]], augment, epoch)
 
     def evaluation_batches(
         self, shard: Shard, batch_size: int, augment: Augmentation
@@ -101,15 +81,14 @@ class ArrayExamples(AbstractExamples):
         """A contiguous share of the examples."""
         begin = shard.share(len(self)).start
         for size in evaluation_sizes(len(self), batch_size, shard):
-            yield self.take(np.arange(begin, begin + size), augment, 0)
+            yield self._take(np.arange(begin, begin + size), augment, 0)
             begin += size
 
     def order_depends_on(self, shard: Shard) -> dict[str, int]:
         """Nothing: any number of ranks goes through the same global batches."""
         return {}
 
-
-def as_batch(images: NDArray | None, labels: NDArray | None, embeddings: NDArray | None) -> Batch:
-    """Arrays as a batch, which shares their memory and leaves out what is None."""
-    arrays = {"image": images, "label": labels, "embedding": embeddings}
-    return {name: torch.from_numpy(a) for name, a in arrays.items() if a is not None}
+    def _take(self, indices: NDArray[np.int64], augment: Augmentation, epoch: int) -> Batch:
+        taken = {name: np.take(array, indices, axis=0) for name, array in self.arrays.items()}
+        batch = {name: torch.from_numpy(array) for name, array in taken.items()}
+        return augment(batch, indices, epoch)

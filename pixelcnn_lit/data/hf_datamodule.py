@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
-from pixelcnn_lit.data.abstract import AbstractImageDataModule, check_at_least, check_one_of
+from pixelcnn_lit.data.abstract import AbstractImageDataModule, check_one_of
 from pixelcnn_lit.data.decoded_cache import cached_examples
 from pixelcnn_lit.data.examples import AbstractExamples
 from pixelcnn_lit.data.streaming import StreamedExamples
 from pixelcnn_lit.data.tables.cache_dir import default_cache_dir
-from pixelcnn_lit.data.tables.columns import Columns, find_columns
+from pixelcnn_lit.data.tables.columns import find_columns
 from pixelcnn_lit.data.tables.decoding import Binarize, ImageDecoder, Resize
 from pixelcnn_lit.data.tables.encoded import EncodedSplit, OnCorrupt
-from pixelcnn_lit.data.tables.selection import RowFilter
-from pixelcnn_lit.data.tables.source import DataFiles, Source, Split, split_name
+from pixelcnn_lit.data.tables.source import DataFiles, Source, Split
 from pixelcnn_lit.data.tables.table import AbstractTable
-from pixelcnn_lit.messages import OptionError
+from pixelcnn_lit.messages import OptionError, check_at_least
+
+_USUAL_NAMES: dict[Split, tuple[str, ...]] = {
+    "train": ("train",),
+    "val": ("validation", "valid", "val", "dev"),
+    "test": ("test",),
+}
 
 
 class HFImageDataModule(AbstractImageDataModule):
@@ -106,17 +111,8 @@ class HFImageDataModule(AbstractImageDataModule):
         seed: int = 0,
         cache_dir: str | None = None,
     ) -> None:
-        super().__init__(
-            channels=channels,
-            num_levels=num_levels,
-            image_size=image_size,
-            num_classes=num_classes,
-            embedding_dim=embedding_dim,
-            batch_size=batch_size,
-            seed=seed,
-            binarize=binarize,
-            flip=flip,
-        )
+        facts = (channels, num_levels, image_size, num_classes, embedding_dim)
+        super().__init__(*facts, batch_size, seed, binarize, flip)
         check_one_of("resize", resize, (None, "scale", "crop"))
         check_one_of("streaming", streaming, (True, False, "remote"))
         check_one_of("on_corrupt", on_corrupt, ("raise", "skip"))
@@ -130,37 +126,46 @@ class HFImageDataModule(AbstractImageDataModule):
                 f"val_fraction={val_fraction} and test_fraction={test_fraction} must not be "
                 "negative and must leave something to train on"
             )
-        if unknown := set(splits or {}) - set(get_args(Split)):
-            raise OptionError(
-                f"splits.{min(unknown)}: must be one of splits.{', splits.'.join(get_args(Split))}"
-            )
+        for own in splits or {}:
+            check_one_of("splits", own, tuple(_USUAL_NAMES))
         if (embedding_key is None) != (embedding_dim is None):
             raise OptionError(
                 f"embedding_key={embedding_key} and embedding_dim={embedding_dim} go together"
             )
-        remotely = streaming is not False
-        self._source = Source(path, name, data_files, revision, remotely, num_retries)
+        self._source = Source(path, name, data_files, revision, streaming is not False, num_retries)
         self._streaming = streaming
-        self._splits = splits
-        self._keys = (image_key, label_key, embedding_key)
-        self._classes = None if classes is None else list(classes)
-        self._max_examples = max_examples
         self._in_memory = in_memory
-        self._shuffle_buffer = shuffle_buffer
-        size = (self.image_size[0], self.image_size[1])
-        self._decoder = ImageDecoder(
-            channels, num_levels, size, resize, convert_channels, quantize, binarize
-        )
+        self._splits = splits or {}
         self._val_fraction = val_fraction
         self._test_fraction = test_fraction
-        self._on_corrupt: OnCorrupt = on_corrupt
+        self._shuffle_buffer = shuffle_buffer
         self._num_workers = num_workers
         self._cache_dir = default_cache_dir() if cache_dir is None else Path(cache_dir).expanduser()
+        self._columns = partial(
+            find_columns,
+            image_key=image_key,
+            label_key=label_key,
+            embedding_key=embedding_key,
+            classes=classes,
+            num_classes=num_classes,
+        )
+        height, width = self.image_size
+        self._rows = partial(
+            EncodedSplit,
+            max_examples=max_examples,
+            num_classes=num_classes,
+            decoder=ImageDecoder(
+                channels, num_levels, (height, width), resize, convert_channels, quantize, binarize
+            ),
+            embedding_dim=embedding_dim,
+            on_corrupt=on_corrupt,
+            notes=self._cache_dir / "digests",
+        )
 
     @property
     def class_names(self) -> list[str] | None:
         """What the labels 0, 1, … stand for, or None where the data do not say."""
-        names = self._columns(next(iter(self._tables.values()))).class_names
+        names = self._columns(next(iter(self._tables.values())).features).class_names
         return None if names is None else list(names)
 
     @cached_property
@@ -168,60 +173,26 @@ class HFImageDataModule(AbstractImageDataModule):
         """Tables by the data set's own names of its splits."""
         return self._source.open()
 
-    def _columns(self, table: AbstractTable) -> Columns:
-        image_key, label_key, embedding_key = self._keys
-        return find_columns(
-            table.features,
-            image_key=image_key,
-            label_key=label_key,
-            embedding_key=embedding_key,
-            classes=self._classes,
-            num_classes=self.num_classes,
-        )
-
     def _open(self, split: Split) -> AbstractExamples | None:
-        encoded = self._encoded(split)
-        if encoded is None:
-            return None
-        in_memory = self._in_memory
-        if in_memory is None:
-            local = self._streaming == "remote" and not encoded.table.is_remote
-            in_memory = local or self._streaming is False
-        if in_memory:
-            return cached_examples(encoded, self._cache_dir, self._num_workers)
-        if len(encoded) == 0:
-            return None
-        encoded.check_first()
-        return StreamedExamples(encoded, self._num_workers, self._shuffle_buffer)
-
-    def _encoded(self, split: Split) -> EncodedSplit | None:
-        """The rows of a split: its own, or a share of the training rows."""
         name, fractions = self._share(split)
         if name is None:
             return None
         table = self._tables[name]
-        columns = self._columns(table)
-        row_filter = RowFilter(
-            label_key=columns.label,
-            labels=columns.labels,
-            max_examples=self._max_examples,
-            num_classes=self.num_classes,
-            fractions=fractions,
-        )
-        return EncodedSplit(
-            table,
-            row_filter,
-            columns,
-            self._decoder,
-            self.embedding_dim,
-            self._on_corrupt,
-            self._cache_dir / "digests",
-        )
+        rows = self._rows(table, self._columns(table.features), fractions=fractions)
+        in_memory = self._in_memory
+        if in_memory is None:
+            in_memory = not (table.is_remote if self._streaming == "remote" else self._streaming)
+        if in_memory:
+            return cached_examples(rows, self._cache_dir, self._num_workers)
+        if len(rows) == 0:
+            return None
+        some = rows.read(int(rows.counts.argmax()))
+        rows.decode(some.slice(0, 1))  # refuses options that do not fit the data before any work
+        return StreamedExamples(rows, self._num_workers, self._shuffle_buffer)
 
     def _share(self, split: Split) -> tuple[str | None, tuple[float, float]]:
         """The data set's name of the split to read, and which share of it."""
-        names = list(self._tables)
-        own = {s: split_name(s, names, self._splits) for s in ("train", "val", "test")}
+        own = {s: self._own_name(s) for s in _USUAL_NAMES}
         test = self._test_fraction if own["test"] is None else 0.0
         val = self._val_fraction if own["val"] is None else 0.0
         if split == "train":
@@ -230,3 +201,14 @@ class HFImageDataModule(AbstractImageDataModule):
             return own[split], (0.0, 1.0)
         low, high = (0.0, test) if split == "test" else (test, test + val)
         return (own["train"] if high > low else None), (low, high)
+
+    def _own_name(self, split: Split) -> str | None:
+        """What the data set calls a split, or None if it has none."""
+        if split not in self._splits:
+            return next((name for name in _USUAL_NAMES[split] if name in self._tables), None)
+        name = self._splits[split]
+        if name not in self._tables:
+            raise OptionError(
+                f"splits.{split}={name} does not exist; this data set has {', '.join(self._tables)}"
+            )
+        return name

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-EpochBatches = Callable[[int, int], Iterator[Batch]]
-
 
 class TrainingLoader:
     """The training batches of one rank, epoch after epoch.
@@ -35,7 +33,7 @@ class TrainingLoader:
 
     def __init__(
         self,
-        batches: EpochBatches,
+        batches: Callable[[int, int], Iterator[Batch]],
         num_steps: int,
         identity: dict[str, int],
         trainer: Callable[[], Trainer | None],
@@ -91,7 +89,7 @@ class TrainingLoader:
             return self._epoch, self._batch
         loop = trainer.fit_loop
         start = loop.epoch_loop.batch_progress.current.ready
-        if getattr(trainer, "overfit_batches", 0) > 0:
+        if trainer.overfit_batches > 0:  # pyright: ignore[reportAttributeAccessIssue]
             return 0, start  # the same batches in every epoch
         epoch: int = loop.epoch_progress.current.processed  # pyright: ignore[reportAttributeAccessIssue]
         if self._known:

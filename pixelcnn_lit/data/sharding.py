@@ -13,8 +13,6 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import torch.distributed as dist
-
 from pixelcnn_lit.messages import OptionError
 
 if TYPE_CHECKING:
@@ -30,11 +28,9 @@ class Shard:
 
     @staticmethod
     def current(trainer: Trainer | None = None) -> Shard:
-        """This process: as the trainer says, else torch.distributed, else RANK and WORLD_SIZE."""
+        """This process: as the trainer says, else RANK and WORLD_SIZE."""
         if trainer is not None:
             return Shard(trainer.global_rank, trainer.world_size)
-        if dist.is_available() and dist.is_initialized():
-            return Shard(dist.get_rank(), dist.get_world_size())
         return Shard(int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")))
 
     def batch_size(self, global_batch_size: int) -> int:
@@ -43,7 +39,7 @@ class Shard:
         Raises:
             OptionError: if the processes cannot share it equally.
         """
-        if global_batch_size < self.num_ranks or global_batch_size % self.num_ranks:
+        if global_batch_size % self.num_ranks:
             raise OptionError(
                 f"batch_size={global_batch_size} is for all processes together: it must be a "
                 f"multiple of their number, {self.num_ranks}"

@@ -27,10 +27,11 @@ from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
+import torch
 from numpy.typing import NDArray
 
 from pixelcnn_lit.data.augmentation import Augmentation
-from pixelcnn_lit.data.examples import AbstractExamples, as_batch
+from pixelcnn_lit.data.examples import AbstractExamples
 from pixelcnn_lit.data.randomness import epoch_order
 from pixelcnn_lit.data.sharding import Shard, evaluation_sizes, training_sizes
 from pixelcnn_lit.data.tables.encoded import EncodedSplit, report_skipped
@@ -71,10 +72,8 @@ class StreamedExamples(AbstractExamples):
         begin += int(epoch * _TURN % 1 * len(self))
         # Twice round, so that a stretch may run over the end of the line.
         groups = np.tile(epoch_order(len(self.split.counts), augment.seed, epoch), 2)
-        key = (augment.seed, epoch)
-        stretch = _Stretch(
-            self.split, groups, begin, sizes, start, self.shuffle_buffer, key, augment, epoch
-        )
+        window = self.shuffle_buffer
+        stretch = _Stretch(self.split, groups, begin, sizes, start, window, augment, epoch)
         return stretch.batches(self.num_workers)
 
     def evaluation_batches(
@@ -83,7 +82,7 @@ class StreamedExamples(AbstractExamples):
         """The rank's stretch of the rows in their own order."""
         sizes = evaluation_sizes(len(self), batch_size, shard)
         groups, begin = np.arange(len(self.split.counts)), shard.share(len(self)).start
-        stretch = _Stretch(self.split, groups, begin, sizes, 0, _READ_AHEAD, None, augment, 0)
+        stretch = _Stretch(self.split, groups, begin, sizes, 0, _READ_AHEAD, augment, None)
         return stretch.batches(self.num_workers)
 
     def order_depends_on(self, shard: Shard) -> dict[str, int]:
@@ -106,9 +105,8 @@ class _Stretch:
         sizes: rows of each of the rank's batches.
         start: batches that are done already.
         window: rows that are read, and shuffled among each other, at a time.
-        key: (seed, epoch) of the shuffle, or None to keep the rows in order.
         augment: what is done to each batch.
-        epoch: counted from 0.
+        epoch: of training, counted from 0; None to keep the rows in order.
     """
 
     split: EncodedSplit
@@ -117,9 +115,8 @@ class _Stretch:
     sizes: list[int]
     start: int
     window: int
-    key: tuple[int, int] | None
     augment: Augmentation
-    epoch: int
+    epoch: int | None
 
     def batches(self, num_workers: int) -> Iterator[Batch]:
         """The batches from ``start`` on."""
@@ -128,7 +125,7 @@ class _Stretch:
             num_skipped = report_skipped(skipped, num_skipped)
             yield batch
 
-    def _of_worker(self, worker: int, num_lanes: int) -> Iterator[tuple[Batch, tuple[str, ...]]]:
+    def _of_worker(self, worker: int, num_lanes: int) -> Iterator[tuple[Batch, list[str]]]:
         """The batches of a worker, with a line for each corrupt picture.
 
         Lane l holds the batches l, l + num_lanes, …. Workers are asked in turn, the first one
@@ -141,10 +138,10 @@ class _Stretch:
         for rows in self._lane((self.start + worker) % num_lanes, num_lanes):
             decoded = self.split.decode(rows)
             skipped = decoded.skipped
-            if len(decoded) == 0 and self.key is not None:
+            if len(skipped) == len(rows) and self.epoch is not None:
                 decoded = self.split.next_readable(rows["number"][0].as_py())
-            batch = as_batch(decoded.images, decoded.labels, decoded.embeddings)
-            yield self.augment(batch, decoded.numbers, self.epoch), skipped
+            batch = {name: torch.from_numpy(array) for name, array in decoded.arrays.items()}
+            yield self.augment(batch, decoded.numbers, self.epoch or 0), skipped
 
     def _lane(self, lane: int, num_lanes: int) -> Iterator[pa.Table]:
         """The rows of the remaining batches of one lane."""
@@ -173,9 +170,9 @@ class _Stretch:
                     latest = (group, self.split.read(group))
                 parts.append(latest[1].slice(start, stop - start))
             rows = pa.concat_tables(parts)
-            if self.key is not None:
-                generator = np.random.default_rng([*self.key, lane, number])
-                order = generator.permutation(len(rows))
+            if self.epoch is not None:
+                key = [self.augment.seed, self.epoch, lane, number]
+                order = np.random.default_rng(key).permutation(len(rows))
                 rows = rows.combine_chunks().take(pa.array(order))
             yield rows.slice(max(0, done - number * window))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
@@ -23,29 +23,25 @@ def from_workers(produce: Callable[[int, int], Iterator[Item]], num_workers: int
     Raises:
         OptionError: whatever a worker refuses.
     """
-    loader = DataLoader(
-        _Produced(produce),
-        batch_size=None,
-        num_workers=num_workers,
-        worker_init_fn=_ignore_requeue_signal,
-    )
-    for item in loader:
+    for item in DataLoader(
+        _Produced(produce), None, num_workers=num_workers, worker_init_fn=_ignore_requeue_signal
+    ):
         if isinstance(item, OptionError):
             raise item
         yield item
 
 
-class _Produced(IterableDataset[Item | OptionError], Generic[Item]):
+class _Produced(IterableDataset):
     """The items of this process.
 
     A refusal is handed out like an item: raised here, it would reach the user wrapped in the
     traceback of a worker instead of as one line.
     """
 
-    def __init__(self, produce: Callable[[int, int], Iterator[Item]]) -> None:
+    def __init__(self, produce: Callable[[int, int], Iterator]) -> None:
         self._produce = produce
 
-    def __iter__(self) -> Iterator[Item | OptionError]:
+    def __iter__(self) -> Iterator:
         info = get_worker_info()
         try:
             yield from self._produce(*((0, 1) if info is None else (info.id, info.num_workers)))
@@ -55,5 +51,4 @@ class _Produced(IterableDataset[Item | OptionError], Generic[Item]):
 
 def _ignore_requeue_signal(worker: int) -> None:
     """Workers inherit the handler that requeues a cluster's job: only one process may act."""
-    if hasattr(signal, "SIGUSR1"):
-        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)

@@ -30,9 +30,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pixelcnn_lit.messages import OptionError
-
-_MOST_DIMS = 8192  # the table of agreement has dims² float64 entries: half a gigabyte
+from pixelcnn_lit.data.abstract import AbstractImageDataModule, check_one_of
+from pixelcnn_lit.data.examples import ArrayExamples
+from pixelcnn_lit.data.tables.source import Split
+from pixelcnn_lit.messages import OptionError, check_at_least
 
 
 class CausalField:
@@ -63,16 +64,14 @@ class CausalField:
         visible_offset: Sequence[int] = (0, -1),
         visible_weight: float = 0.25,
     ) -> None:
-        for option, offset in (
-            ("hidden_offset", hidden_offset),
-            ("visible_offset", visible_offset),
-        ):
-            if len(offset) != 2:
-                raise OptionError(f"{option}={list(offset)} must be [rows, columns]")
-            rows, columns = offset
-            if rows > 0 or (rows == 0 and columns >= 0):
+        for option, offset in {
+            "hidden_offset": hidden_offset,
+            "visible_offset": visible_offset,
+        }.items():
+            if len(offset) != 2 or tuple(offset) >= (0, 0):
                 raise OptionError(
-                    f"{option}={[rows, columns]} must point up, or left in the same row"
+                    f"{option}={list(offset)} must be [rows, columns] and point up, or left in the "
+                    "same row"
                 )
         if min(hidden_weight, visible_weight) < 0 or hidden_weight + visible_weight > 1:
             raise OptionError(
@@ -82,13 +81,12 @@ class CausalField:
         self.channels = channels
         self.num_levels = num_levels
         self.image_size = (image_size[0], image_size[1])
-        self._weights = (hidden_weight, visible_weight)
         hidden = self._parents(hidden_offset)
         visible = self._parents(visible_offset)
         if channels > 1:
             dims = np.arange(len(visible))
             visible = np.where(dims % channels > 0, dims - 1, visible)
-        self._hidden, self._visible = hidden, visible
+        self._copies = ((hidden_weight, hidden), (visible_weight, visible))
         # The weight of the uniform draw, which takes over from missing parents; (dims,).
         self._fresh = 1 - hidden_weight * (hidden >= 0) - visible_weight * (visible >= 0)
 
@@ -99,11 +97,7 @@ class CausalField:
 
     @cached_property
     def true_bits_per_dim(self) -> float:
-        """Entropy per value in bits: no model's expected bits/dim is lower.
-
-        Raises:
-            OptionError: if the images are too large for the table of agreement.
-        """
+        """Entropy per value in bits: no model's expected bits/dim is lower."""
         return float(self._entropies().mean() / np.log(2))
 
     def log_prob(self, images: Tensor) -> Tensor:
@@ -117,7 +111,7 @@ class CausalField:
         """
         values = images.permute(0, 2, 3, 1).flatten(1).long()  # (B, dims) in raster order
         probs = torch.from_numpy(self._fresh / self.num_levels).expand(values.shape).clone()
-        for weight, parents in zip(self._weights, (self._hidden, self._visible), strict=True):
+        for weight, parents in self._copies:
             copied = values == values[:, torch.from_numpy(np.maximum(parents, 0))]
             probs += weight * (copied & torch.from_numpy(parents >= 0))
         return probs.log().sum(1)
@@ -135,8 +129,8 @@ class CausalField:
         generator = np.random.default_rng(seed)
         values = np.empty((self.num_dims, num_images), np.uint8)
         choices = generator.random((self.num_dims, num_images))
-        hidden_weight, visible_weight = self._weights
-        for d, (hidden, visible) in enumerate(zip(self._hidden, self._visible, strict=True)):
+        (hidden_weight, all_hidden), (visible_weight, all_visible) = self._copies
+        for d, (hidden, visible) in enumerate(zip(all_hidden, all_visible, strict=True)):
             values[d] = generator.integers(self.num_levels, size=num_images)
             if hidden >= 0:
                 values[d] = np.where(choices[d] < hidden_weight, values[hidden], values[d])
@@ -156,13 +150,10 @@ class CausalField:
 
     def _entropies(self) -> NDArray[np.float64]:
         """Entropy of each value given its past, in nats; (dims,)."""
-        agreement = self._agreement()
-        both = (self._hidden >= 0) & (self._visible >= 0)
-        agree = np.where(both, agreement[self._hidden, self._visible], 0)
-        masses = [
-            weight * (parents >= 0)
-            for weight, parents in zip(self._weights, (self._hidden, self._visible), strict=True)
-        ]
+        (_, hidden), (_, visible) = self._copies
+        both = (hidden >= 0) & (visible >= 0)
+        agree = np.where(both, self._agreement()[hidden, visible], 0)
+        masses = [weight * (parents >= 0) for weight, parents in self._copies]
         uniform = self._fresh / self.num_levels
         apart = self._entropy(uniform, masses)
         together = self._entropy(uniform, [masses[0] + masses[1]])
@@ -176,20 +167,13 @@ class CausalField:
         return rest + sum(_surprise(uniform + mass) for mass in masses)
 
     def _agreement(self) -> NDArray[np.float64]:
-        """P(value d = value q) for all pairs; (dims, dims)."""
-        if self.num_dims > _MOST_DIMS:
-            raise OptionError(
-                f"image_size={list(self.image_size)} with channels={self.channels} is too "
-                f"large for the exact entropy: at most {_MOST_DIMS} values"
-            )
+        """P(value d = value q) for all pairs; (dims, dims) float64: half a gigabyte at 8192."""
         table = np.eye(self.num_dims)
         for d in range(self.num_dims):
             row = np.full(d, self._fresh[d] / self.num_levels)
-            for weight, parent in zip(
-                self._weights, (self._hidden[d], self._visible[d]), strict=True
-            ):
-                if parent >= 0:
-                    row += weight * table[parent, :d]
+            for weight, parents in self._copies:
+                if parents[d] >= 0:
+                    row += weight * table[parents[d], :d]
             table[d, :d] = table[:d, d] = row
         return table
 
@@ -197,3 +181,70 @@ class CausalField:
 def _surprise(prob: NDArray[np.float64]) -> NDArray[np.float64]:
     """−p ln p, which is 0 at 0."""
     return -prob * np.log(np.where(prob > 0, prob, 1))
+
+
+class CausalFieldDataModule(AbstractImageDataModule):
+    """Images of a process whose entropy is known, so that a model can be compared with the truth.
+
+    Args:
+        channels: colours of every image.
+        num_levels: levels per colour, 2 … 256.
+        image_size: [H, W].
+        num_classes: None; there are no labels.
+        embedding_dim: None; there are no embeddings.
+        hidden_offset: (rows, columns) to a parent that a plain PixelCNN cannot see.
+        hidden_weight: probability of copying it.
+        visible_offset: (rows, columns) to a parent that every network sees.
+        visible_weight: probability of copying it.
+        num_train: training images.
+        num_val: validation images.
+        num_test: test images.
+        field_seed: decides which images are drawn.
+        batch_size: images per step of all processes together.
+        seed: decides the order.
+
+    Raises:
+        OptionError: for a value out of range.
+    """
+
+    def __init__(
+        self,
+        *,
+        channels: int = 1,
+        num_levels: int = 4,
+        image_size: Sequence[int] = (12, 12),
+        num_classes: None = None,
+        embedding_dim: None = None,
+        hidden_offset: Sequence[int] = (-1, 4),
+        hidden_weight: float = 0.6,
+        visible_offset: Sequence[int] = (0, -1),
+        visible_weight: float = 0.25,
+        num_train: int = 10_000,
+        num_val: int = 1_000,
+        num_test: int = 1_000,
+        field_seed: int = 0,
+        batch_size: int = 64,
+        seed: int = 0,
+    ) -> None:
+        facts = (channels, num_levels, image_size, num_classes, embedding_dim)
+        super().__init__(*facts, batch_size, seed)
+        check_at_least("field_seed", field_seed, 0)
+        check_one_of("num_classes", num_classes, (None,))
+        check_one_of("embedding_dim", embedding_dim, (None,))
+        self._sizes: dict[Split, int] = {"train": num_train, "val": num_val, "test": num_test}
+        for split, size in self._sizes.items():
+            check_at_least(f"num_{split}", size, 1)
+        self.field = CausalField(
+            self.image_size,
+            channels,
+            num_levels,
+            hidden_offset=hidden_offset,
+            hidden_weight=hidden_weight,
+            visible_offset=visible_offset,
+            visible_weight=visible_weight,
+        )
+        self._field_seed = field_seed
+
+    def _open(self, split: Split) -> ArrayExamples:
+        seed = 3 * self._field_seed + list(self._sizes).index(split)
+        return ArrayExamples({"image": self.field.sample(self._sizes[split], seed)})

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import datasets
 import pyarrow as pa
 
-from pixelcnn_lit.data.tables.selection import wanted_labels
+from pixelcnn_lit.data.class_names import class_number
 from pixelcnn_lit.messages import OptionError
 
 _LABEL_NAMES = ("label", "labels", "class")
@@ -36,28 +36,21 @@ class Columns:
 def find_columns(
     features: datasets.Features,
     *,
-    image_key: str | None,
-    label_key: str | None,
-    embedding_key: str | None,
-    classes: Sequence[str | int] | None,
-    num_classes: int | None,
+    image_key: str | None = None,
+    label_key: str | None = None,
+    embedding_key: str | None = None,
+    classes: Sequence[str | int] | None = None,
+    num_classes: int | None = None,
 ) -> Columns:
-    """The columns that the options name, or that their types and names give away.
-
-    Args:
-        features: of the table.
-        image_key: None takes the only column of type Image.
-        label_key: None takes the only column of class labels, or integers under a usual name.
-        embedding_key: None for no embedding.
-        classes: names or numbers to select, None for all.
-        num_classes: how many classes the model expects, or None.
+    """The columns that options of `HFImageDataModule` name, or their types and names give away.
 
     Raises:
         OptionError: if a name is unknown, the choice is not clear, or ``num_classes`` is wrong.
     """
-    for option, key in (("image_key", image_key), ("label_key", label_key)):
-        _check_key(option, key, features)
-    _check_key("embedding_key", embedding_key, features)
+    keys = {"image_key": image_key, "label_key": label_key, "embedding_key": embedding_key}
+    for option, key in keys.items():
+        if key is not None and key not in features:
+            raise OptionError(f"{option}={key} is no column; there are {', '.join(features)}")
     label = label_key or _find_label(features)
     if label is None:
         if classes is not None or num_classes is not None:
@@ -73,18 +66,17 @@ def find_columns(
             " whole numbers or class labels, which class_encode_column of `datasets` makes of text"
         )
     names = tuple(feature.names) if isinstance(feature, datasets.ClassLabel) else None
-    labels = None if classes is None else wanted_labels(classes, feature, label)
-    if labels is not None and names is not None:
-        names = tuple(names[old] for old in labels)
-    found = len(labels) if labels is not None else len(names) if names is not None else None
-    if num_classes is not None and found is not None and found != num_classes:
-        raise OptionError(f"num_classes={num_classes} is wrong: the data have {found} classes")
+    labels = None
+    if classes is not None:
+        num_known, owner = len(names or ()) or None, f"the column {label}"
+        labels = tuple(class_number("classes", c, names, num_known, owner) for c in classes)
+        if len(set(labels)) < len(labels):
+            raise OptionError(f"classes={list(classes)} names a class twice")
+        names = names and tuple(names[old] for old in labels)
+    found = names if labels is None else labels
+    if num_classes is not None and found is not None and len(found) != num_classes:
+        raise OptionError(f"num_classes={num_classes} is wrong: the data have {len(found)} classes")
     return Columns(image_key or _find_image(features), label, embedding_key, labels, names)
-
-
-def _check_key(option: str, key: str | None, features: datasets.Features) -> None:
-    if key is not None and key not in features:
-        raise OptionError(f"{option}={key} is no column; there are {', '.join(features)}")
 
 
 def _find_image(features: datasets.Features) -> str:

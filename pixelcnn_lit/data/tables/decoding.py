@@ -9,7 +9,7 @@ from typing import Literal, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from pixelcnn_lit.messages import OptionError
 
@@ -17,7 +17,7 @@ Resize = Literal["scale", "crop"]
 Binarize = Literal["static", "dynamic"]
 
 _MODES = {1: "L", 3: "RGB"}
-_LOSSLESS = {("1", "L"), ("P", "RGB"), ("L", "L"), ("RGB", "RGB")}
+_LOSSLESS = {("1", "L"), ("P", "RGB")}
 
 
 class EncodedImage(TypedDict):
@@ -66,12 +66,8 @@ class ImageDecoder:
             OptionError: if size, colours or levels differ from what was asked.
         """
         picture = self._coloured(_open_picture(encoded, where), where)
-        picture = self._resized(picture, where)
-        pixels = np.asarray(picture)
-        image = (
-            pixels[None] if pixels.ndim == 2 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
-        )
-        return self.to_levels(image, where)
+        pixels = np.atleast_3d(np.asarray(self._resized(picture, where)))
+        return self.to_levels(np.ascontiguousarray(pixels.transpose(2, 0, 1)), where)
 
     def to_levels(self, images: NDArray[np.uint8], where: Callable[[], str]) -> NDArray[np.uint8]:
         """Bytes as levels, as ``quantize`` and ``binarize`` ask.
@@ -121,10 +117,7 @@ class ImageDecoder:
             )
         if self.resize == "scale":
             factor = max(width / picture.width, height / picture.height)
-            covering = (
-                max(width, round(picture.width * factor)),
-                max(height, round(picture.height * factor)),
-            )
+            covering = round(picture.width * factor), round(picture.height * factor)
             picture = picture.resize(covering, Image.Resampling.BOX)
         left, top = (picture.width - width) // 2, (picture.height - height) // 2
         if left < 0 or top < 0:
@@ -146,7 +139,7 @@ def _open_picture(encoded: EncodedImage, where: Callable[[], str]) -> Image.Imag
         content = encoded["bytes"]
         picture = Image.open(io.BytesIO(content) if content is not None else str(encoded["path"]))
         picture.load()
-    except (OSError, SyntaxError, ValueError, UnidentifiedImageError, EOFError) as error:
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
         raise CorruptImageError(
             f"{where()} is not a readable picture ({error}); say on_corrupt=skip to leave it out"
         ) from error

@@ -7,7 +7,7 @@ connection, or when a run resumes inside it.
 from __future__ import annotations
 
 import hashlib
-import json
+import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import cached_property
@@ -41,28 +41,15 @@ class AbstractTable(ABC):
 
     @abstractmethod
     def read(self, group: int, columns: Sequence[str]) -> pa.Table:
-        """The named columns of one row group, in row order.
-
-        Args:
-            group: 0 … num_groups−1.
-            columns: their names.
-        """
+        """The named columns of one row group (0 … num_groups−1), in row order."""
 
     @abstractmethod
     def where(self, row: int) -> str:
-        """Where a row comes from, for messages.
-
-        Args:
-            row: its number in the table.
-        """
+        """Where the row of a number in the table comes from, for messages."""
 
     @abstractmethod
     def fingerprint(self, notes: Path) -> str:
-        """A digest of the content: another content gives another digest.
-
-        Args:
-            notes: folder that remembers the digests of large files.
-        """
+        """A digest of the content; the folder ``notes`` remembers those of large files."""
 
     def group_of(self, row: int) -> int:
         """The group of a row, by its number in the table."""
@@ -89,8 +76,8 @@ class ParquetTable(AbstractTable):
         self._files = [
             RemoteFile(path, num_retries) if is_remote(path) else LocalFile(path) for path in paths
         ]
-        footers = [file.read(_footer) for file in self._files]
-        self.features = _features(footers[0].schema.to_arrow_schema())
+        footers = [file.read(lambda f: pq.ParquetFile(f).metadata) for file in self._files]
+        self.features = datasets.Features.from_arrow_schema(footers[0].schema.to_arrow_schema())
         self._footers = footers
         self._groups = [(f, g) for f, one in enumerate(footers) for g in range(one.num_row_groups)]
         sizes = [footers[f].row_group(g).num_rows for f, g in self._groups]
@@ -135,11 +122,16 @@ class DatasetTable(AbstractTable):
     """A map-style ``datasets.Dataset``, wherever it came from; a group is a run of rows.
 
     Args:
-        dataset: with its picture columns not decoded.
+        dataset: its pictures are decoded here, after rows have been selected.
         name: for messages.
     """
 
     def __init__(self, dataset: datasets.Dataset, name: str) -> None:
+        self._picture_keys = [
+            key for key, feature in dataset.features.items() if isinstance(feature, datasets.Image)
+        ]
+        for key in self._picture_keys:
+            dataset = dataset.cast_column(key, datasets.Image(decode=False))
         self.features = dataset.features
         self._dataset = dataset.with_format("arrow")
         self._name = name
@@ -157,8 +149,7 @@ class DatasetTable(AbstractTable):
     def where(self, row: int) -> str:
         """Name of the set, row, and the picture's file if it has one."""
         group = self.group_of(row)
-        rows = self.read(group, self._pictures) if self._pictures else pa.table({})
-        cells = [rows[key][row - self.group_starts[group]].as_py() for key in self._pictures]
+        cells = [column[row - self.group_starts[group]] for column in self._pictures(group)]
         paths = [f"({cell['path']})" for cell in cells if cell is not None]
         return " ".join([f"{self._name} row {row}", *paths])
 
@@ -166,31 +157,18 @@ class DatasetTable(AbstractTable):
         """Of the table, and of size and time of every picture file that it only points to."""
         return self._identity
 
-    @property
-    def _pictures(self) -> list[str]:
-        return [k for k, feature in self.features.items() if isinstance(feature, datasets.Image)]
-
     @cached_property
     def _identity(self) -> str:
         """Kept, since splits that are shares of the same rows ask for it again."""
         digest = hashlib.blake2b(self._dataset._fingerprint.encode(), digest_size=16)
-        for group in range(len(self.group_sizes) if self._pictures else 0):
-            rows = self.read(group, self._pictures)
-            for picture in (cell for key in self._pictures for cell in rows[key].to_pylist()):
+        for group in range(len(self.group_sizes)):
+            for picture in itertools.chain(*self._pictures(group)):
                 if picture is not None and picture["bytes"] is None:
                     status = Path(picture["path"]).stat()
                     identity = (picture["path"], status.st_size, status.st_mtime_ns)
                     digest.update(repr(identity).encode())
         return digest.hexdigest()
 
-
-def _footer(stream: Stream) -> pq.FileMetaData:
-    return pq.ParquetFile(stream).metadata
-
-
-def _features(schema: pa.Schema) -> datasets.Features:
-    """What the columns mean: as ``datasets`` wrote it into the file, else read off their types."""
-    if schema.metadata and b"huggingface" in schema.metadata:
-        info = json.loads(schema.metadata[b"huggingface"])["info"]
-        return datasets.Features.from_dict(info["features"])
-    return datasets.Features.from_arrow_schema(schema)
+    def _pictures(self, group: int) -> list[list]:
+        """The cells of each picture column in a group, encoded."""
+        return [self.read(group, [key])[key].to_pylist() for key in self._picture_keys]

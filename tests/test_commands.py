@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import forkserver
 import pytest
 from omegaconf import DictConfig
 from tiny_runs import TINY
@@ -242,13 +243,10 @@ class Planted(lightning.Callback):
 @pytest.mark.slow
 def test_a_bug_in_a_network_keeps_its_traceback(tmp_path: Path) -> None:
     (tmp_path / "planted.py").write_text(PLANTED)
-    ended = subprocess.run(
-        [
-            sys.executable, "-m", "pixelcnn_lit", "train", *TINY, "debug=fast",
-            "+callbacks.planted._target_=planted.Planted",
-        ],
-        env=os.environ | {"PYTHONPATH": str(tmp_path)},
-        cwd=tmp_path, capture_output=True, text=True, check=False,
+    ended = forkserver.run(
+        "-m", "pixelcnn_lit", "train", *TINY, "debug=fast",
+        "+callbacks.planted._target_=planted.Planted",
+        env=os.environ | {"PYTHONPATH": str(tmp_path)}, cwd=tmp_path,
     )  # fmt: skip
     assert ended.returncode == 1
     lines = ended.stderr.splitlines()

@@ -548,8 +548,8 @@ def test_nothing_waits_for_the_device(likelihood):
     [
         (lambda: Bernoulli(0), "channels must be at least 1, not 0"),
         (lambda: Softmax(3, 1), "num_levels must be at least 2, not 1"),
-        (lambda: LogisticMixture(3, 4, 0), "num_logistic_mix must be at least 1, not 0"),
-        (lambda: ChannelLogisticMixture(3, 4, -1), "num_logistic_mix must be at least 1, not -1"),
+        (lambda: LogisticMixture(3, 4, 0), "num_logistic_mix=0: at least 1"),
+        (lambda: ChannelLogisticMixture(3, 4, -1), "num_logistic_mix=-1: at least 1"),
         (lambda: Softmax(3, 4)(torch.zeros(1, 11)), "Softmax takes 12 params per pixel, not 11"),
         (lambda: Bernoulli(1)(torch.zeros(1, 1), 0), "temperature must be above 0, not 0"),
         (

@@ -14,7 +14,9 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def dry_run(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = ["make", "--dry-run", "--no-print-directory", *arguments]
-    outside = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MAKEOVERRIDES")}
+    outside = {
+        k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MAKEOVERRIDES", "ARGS")
+    }
     return subprocess.run(
         command, cwd=ROOT, env=outside, capture_output=True, text=True, check=False
     )

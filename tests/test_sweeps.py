@@ -21,6 +21,7 @@ from wandb_server import WandbSweepServer
 
 from pixelcnn_lit.commands.sweep import main
 from pixelcnn_lit.configuration import SWEEPS_DIR, check, compose_config
+from pixelcnn_lit.configuration.command_line import read_command_line
 from pixelcnn_lit.messages import OptionError
 from pixelcnn_lit.training.options import RunOptions
 from pixelcnn_lit.trials.offline import load_engine
@@ -298,11 +299,16 @@ SWITCHED = {"model/network": {"values": ["gated", "pixelcnn"]}, "model": {"value
 """Parameters of a sweep that swaps a whole node."""
 
 
-def test_a_sweep_may_switch_a_group_through_the_agents_command_builder() -> None:
+def test_a_sweep_may_switch_a_group_through_the_agents_command_builder(tmp_path: Path) -> None:
+    (tmp_path / "switched.yaml").write_text(
+        yaml.safe_dump(read_sweep("pp_grid").config | {"parameters": SWITCHED})
+    )
+    parameters = read_sweep(f"{tmp_path}/switched.yaml").config["parameters"]
     for chosen in SWITCHED["model/network"]["values"]:
-        config = {"model/network": {"value": chosen}, "model": {"value": "autoencoder"}}
+        config = {name: {"value": of.get("value", chosen)} for name, of in parameters.items()}
         words = create_sweep_command_args({"args": config})["args_no_hyphens"]
-        assert compose_config("train", words).model.network.name == chosen
+        overrides = read_command_line(words).overrides
+        assert compose_config("train", overrides).model.network.name == chosen
 
 
 @pytest.mark.slow

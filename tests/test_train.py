@@ -129,7 +129,7 @@ def test_a_run_that_ends_before_its_first_validation_says_so_and_is_opened_by_it
 
 def test_the_configuration_is_kept_resolved_with_its_command_and_version(finished: Path) -> None:
     text = (finished / "config.yaml").read_text()
-    assert text.startswith("# pixelcnn-lit ")
+    assert text.startswith("# pixelcnn-lit")
     assert "\n# pixelcnn-lit 0." in text
     config = yaml.safe_load(text)
     assert config["model"]["network"]["num_filters"] == 8

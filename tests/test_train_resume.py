@@ -98,7 +98,9 @@ def test_a_run_that_goes_on_from_another_has_a_best_checkpoint_and_class_names_o
     pictures = [png(np.full((8, 8), n % 17, np.uint8)) for n in range(200)]
     nameless = pa.table({"image": pictures, "label": [n % 3 for n in range(200)]})
     pq.write_table(nameless, tmp_path / "train.parquet")
-    options = [*three, f"data.path={tmp_path / 'train.parquet'}", "trainer.max_epochs=3"]
+    facts = ["data.channels=1", "data.num_levels=17", "data.image_size=[8,8]", "data.flip=false"]
+    files = ["data=folder", *facts, f"data.path={tmp_path / 'train.parquet'}"]
+    options = [*files, *three, "trainer.max_epochs=3"]
     run(tmp_path / "newer", *options, f"resume={tmp_path / 'new/checkpoints/last.ckpt'}")
     newer = torch.load(tmp_path / "newer/checkpoints/last.ckpt", weights_only=True)
     assert newer["class_names"] is None

@@ -12,6 +12,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, Override, Quote, QuotedString
 from hydra.errors import HydraException
 
+from pixelcnn_lit.configuration.compose import as_group
 from pixelcnn_lit.messages import OptionError
 
 
@@ -64,7 +65,7 @@ def read_command_line(words: Sequence[str]) -> CommandLine:
     parser.add_argument("overrides", nargs="*")
     read = parser.parse_intermixed_args(words)
     read.overrides = [
-        _readable(override, read.overrides[place - 1] if place else None, multirun=read.multirun)
+        as_group(_readable(override, read.overrides[place - 1] if place else None, read.multirun))
         for place, override in enumerate(read.overrides)
     ]
     return CommandLine(**vars(read))
@@ -78,7 +79,7 @@ class Parser(argparse.ArgumentParser):
         raise OptionError(f"{message}; --help shows what there is")
 
 
-def _readable(override: str, before: str | None, *, multirun: bool) -> str:
+def _readable(override: str, before: str | None, multirun: bool) -> str:
     """An option as Hydra's grammar reads it: quoted where it is one text beyond doubt."""
     key, equals, value = override.partition("=")
     if not equals and not key.startswith("~"):

@@ -68,6 +68,14 @@ def compose_config(
     return config
 
 
+def as_group(override: str) -> str:
+    """``model.network=pp`` is ``model/network=pp``: names of W&B's sweeps have no slash."""
+    key, _, value = override.partition("=")
+    group = key.replace(".", "/")
+    names_a_choice = "." in key and value[:1] not in ("{", "") and (CONF_DIR / group).is_dir()
+    return f"{group}={value}" if names_a_choice else override
+
+
 def choices_of(group: str, config_dir: str | None = None) -> list[str]:
     """The files of a group of conf/, and of the user's own."""
     folders = [CONF_DIR, *([Path(config_dir)] if config_dir else [])]
@@ -80,7 +88,7 @@ def _check_groups(overrides: list[str]) -> None:
     if "size" in chosen and chosen.get("experiment", "null") != "null":
         raise OptionError(
             f"size={chosen['size']}: experiment={chosen['experiment']} sets every size; leave one"
-            " of them out, or override single options (model.num_filters=32)"
+            " of them out, or override single options (model.network.num_filters=32)"
         )
 
 

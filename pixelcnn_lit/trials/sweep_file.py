@@ -53,4 +53,6 @@ def read_sweep(name: str) -> Sweep:
         raise OptionError(f"SWEEP={name}: metric.name must be given, as val/bits_per_dim")
     if metric.get("goal", "minimize") != "minimize":
         raise OptionError(f"SWEEP={name}: metric.goal={metric['goal']}: must be minimize")
-    return Sweep(path, config, metric["name"])
+    # a group is model/network to Hydra; W&B allows no slash, and our command line takes a dot, too
+    tried = {name.replace("/", "."): of for name, of in config.get("parameters", {}).items()}
+    return Sweep(path, config | {"parameters": tried}, metric["name"])

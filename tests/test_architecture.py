@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -52,3 +54,24 @@ def test_a_file_imports_only_from_lower_floors(file: Path) -> None:
             assert floor(rest[0]) < floor(own), f"{own} imports {rest[0]}"
         assert floor(own) >= LOWEST_FLOOR_OF.get(first, 0), f"{own} imports {first}"
         assert first != "datasets" or own == "data", f"{own} imports datasets"
+
+
+def test_every_room_and_module_is_on_a_floor_and_no_other_stands_loose() -> None:
+    found = {path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or path.is_dir()}
+    assert found - {"__init__", "__pycache__"} == set().union(*FLOORS)
+    loose = {path.stem for path in PACKAGE.glob("*.py")} - {"__init__", "__main__"}
+    assert len(loose) <= 7
+
+
+def test_no_file_is_longer_than_350_lines() -> None:
+    lengths = {path: len(path.read_text().splitlines()) for path in PACKAGE.rglob("*.py")}
+    assert max(lengths.values()) <= 350, max(lengths, key=lambda path: lengths[path])
+
+
+def test_networks_likelihoods_and_sampling_need_no_framework() -> None:
+    """In an interpreter of its own: here everything is imported already."""
+    rooms = "import sys, pixelcnn_lit.networks, pixelcnn_lit.likelihoods, pixelcnn_lit.sampling"
+    shown = "print(*{'lightning', 'hydra', 'wandb', 'datasets'} & set(sys.modules))"
+    command = [sys.executable, "-c", f"{rooms}; {shown}"]
+    ended = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert ended.stdout.split() == []

@@ -69,7 +69,7 @@ class Cluster:
         """Do what SLURM does two minutes before the time limit."""
         self.run("scancel", "--signal=USR1", job)
 
-    def wait_until(self, what: Callable[[], bool], output: Path, seconds: float = 240) -> None:
+    def wait_until(self, what: Callable[[], bool], output: Path, seconds: float = 400) -> None:
         """Wait for what a job does; if it does not, tell what it wrote and what SLURM knows."""
         end = time.monotonic() + seconds
         while not what():

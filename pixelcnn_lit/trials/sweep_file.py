@@ -55,4 +55,4 @@ def read_sweep(name: str) -> Sweep:
         raise OptionError(f"SWEEP={name}: metric.goal={metric['goal']}: must be minimize")
     # a group is model/network to Hydra; W&B allows no slash, and our command line takes a dot, too
     tried = {name.replace("/", "."): of for name, of in config.get("parameters", {}).items()}
-    return Sweep(path, config | {"parameters": tried}, metric["name"])
+    return Sweep(path, {**config, "parameters": tried}, metric["name"])

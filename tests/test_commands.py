@@ -16,8 +16,11 @@ from tiny_runs import TINY
 
 from pixelcnn_lit import configuration
 from pixelcnn_lit.__main__ import descriptions, main
+from pixelcnn_lit.commands.evaluate import EvaluateOptions
 from pixelcnn_lit.commands.receptive_field import ReceptiveFieldOptions
+from pixelcnn_lit.commands.reconstruct import ReconstructOptions
 from pixelcnn_lit.configuration import CONF_DIR
+from pixelcnn_lit.drawing.options import SampleOptions
 from pixelcnn_lit.messages import OptionError
 from pixelcnn_lit.training.options import RunOptions
 
@@ -90,7 +93,13 @@ def test_an_unknown_command_is_refused_in_one_line(
 
 @pytest.mark.parametrize(
     ("command", "options_type"),
-    [("train", RunOptions), ("receptive_field", ReceptiveFieldOptions)],
+    [
+        ("train", RunOptions),
+        ("receptive_field", ReceptiveFieldOptions),
+        ("sample", SampleOptions),
+        ("evaluate", EvaluateOptions),
+        ("reconstruct", ReconstructOptions),
+    ],
 )
 def test_help_has_the_line_of_the_list_two_examples_and_a_line_for_every_option(
     command: str, options_type: type, said: Callable[..., str]

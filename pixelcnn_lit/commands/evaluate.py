@@ -1,6 +1,8 @@
-"""Measures a checkpoint: `pixelcnn-lit evaluate checkpoint=RUN split=test`.
+"""Measure a checkpoint: exact bits/dim over a split, in float32, with its averaged weights.
 
-Exact bits/dim over a split, in float32 and with the averaged weights that the checkpoint holds.
+Examples:
+    pixelcnn-lit evaluate checkpoint=runs/pp-digits/… split=val
+    pixelcnn-lit evaluate checkpoint=best.ckpt data=cifar10 max_images=1000
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ class EvaluateOptions:
         checkpoint: a checkpoint, or a run folder: its best one, or the last if nothing was
             validated.
         split: of the data.
-        max_images: only the first so many; None for all.
+        max_images: only the first so many; null for all.
         device: where to compute.
     """
 

@@ -1,9 +1,11 @@
-"""Draws what two autoencoders keep of test images, side by side.
+"""Draw what two autoencoders keep of test images, side by side.
 
-`pixelcnn-lit reconstruct autoencoder=RUN baseline=RUN data=digits output=FILE` makes the
-picture of van den Oord et al. (2016b), figure 6. From left to right: the image, its reconstruction
-by an autoencoder trained on the squared error, and several images that the PixelCNN autoencoder
-draws from its code.
+From left to right: the image, its reconstruction by an autoencoder trained on the squared error,
+and images that the PixelCNN autoencoder draws from its code (van den Oord et al. 2016b, figure 6).
+
+Examples:
+    pixelcnn-lit reconstruct autoencoder=runs/autoencoder-digits/… baseline=runs/conv_auto…/…
+    pixelcnn-lit reconstruct autoencoder=A.ckpt baseline=B.ckpt data=mnist num_draws=4
 """
 
 from __future__ import annotations

@@ -1,4 +1,9 @@
-"""Draws images: `pixelcnn-lit sample checkpoint=RUN task.labels=[bee,cactus] seed=1`."""
+"""Draw images: new ones, completions of given ones, the way from one class to another.
+
+Examples:
+    pixelcnn-lit sample checkpoint=runs/pp-digits/… task.labels=[3,5] temperature=0.9 seed=1
+    pixelcnn-lit sample checkpoint=runs/pp-digits/… task=complete task.given=top:4
+"""
 
 from __future__ import annotations
 

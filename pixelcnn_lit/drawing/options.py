@@ -17,19 +17,19 @@ class SampleOptions:
     Args:
         checkpoint: a checkpoint, or a run folder: its best one, or the last if nothing was
             validated.
-        output: folder for what is drawn, new or empty; None for a new one within the run, called
+        output: folder for what is drawn, new or empty; null for a new one within the run, called
             ``samples/`` and the time.
         temperature: below 1 is sharper, 1 is the model itself.
         guidance: above 1 follows the condition more closely, 0 ignores it; for models trained with
             label_dropout.
         seed: the same seed gives the same images, from 0.
-        split: of the data, where images are needed; None for test.
-        images: folder of pictures to complete or to take codes from; None for images of the data.
+        split: of the data, where images are needed; null for test.
+        images: folder of pictures to complete or to take codes from; null for images of the data.
         individual: also one PNG per image.
         npy: also the levels, (N, C, H, W).
         animation: also the pixels appearing.
-        pixels_per_frame: of the animation; None for a row.
-        batch_size: images drawn at a time; None for what fits into memory.
+        pixels_per_frame: of the animation; null for a row.
+        batch_size: images drawn at a time; null for what fits into memory.
         device: where to compute.
     """
 

@@ -29,7 +29,7 @@ class SampleOptions:
         npy: also the levels, (N, C, H, W).
         animation: also the pixels appearing.
         pixels_per_frame: of the animation; null for a row.
-        batch_size: images drawn at a time; null for what fits into memory.
+        batch_size: images drawn at a time; null for what suits the device.
         device: where to compute.
     """
 

@@ -50,5 +50,5 @@ class OrderedLevels(AbstractInput):
         self.register_buffer("_floats", torch.empty(0), persistent=False)
 
     def forward(self, levels: Tensor) -> Tensor:
-        """See :class:`AbstractInput`."""
+        """Floats of the shape of ``levels``."""
         return rescale(levels.to(self._floats.dtype), self.num_levels)  # type: ignore[arg-type]

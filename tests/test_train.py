@@ -83,10 +83,10 @@ def test_the_summary_suggests_what_works_with_the_model(
     options = ["model=conv_autoencoder", "callbacks.reconstructions=null", "trainer.max_steps=1"]
     train_with([*OF_ANY_MODEL, "callbacks.curve=null"], tmp_path / "run", *options, "test=false")
     of_a_baseline, of_a_model = capsys.readouterr().out, (finished.parent / "said").read_text()
-    assert "make sample" in of_a_model
+    assert "pixelcnn-lit sample" in of_a_model
     assert "reconstruct" not in of_a_model
     assert "reconstruct" in of_a_baseline
-    assert "make sample" not in of_a_baseline
+    assert "pixelcnn-lit sample" not in of_a_baseline
 
 
 @pytest.mark.parametrize("option", ["trainer.max_steps=3", "trainer.max_time=00:00:00:01"])
@@ -221,7 +221,7 @@ def test_a_run_without_a_test_comes_to_its_summary(
     assert run(tmp_path / "run", *options, f"trainer.limit_test_batches={limit}")
     said = capsys.readouterr()
     assert "limit_test_batches" in said.err
-    assert "make sample" in said.out
+    assert "pixelcnn-lit sample" in said.out
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,6 @@ from PIL import Image
 from torch import Tensor
 
 from pixelcnn_lit.images import Batch, enlarge
-from pixelcnn_lit.loggers.wandb_tracker import WandbTracker
 from pixelcnn_lit.messages import check_at_least
 
 MIN_WIDTH = 640
@@ -84,9 +83,9 @@ class AbstractEpochPictures(Callback, ABC):
 
 
 def _log_picture(logger: Logger, name: str, picture: Tensor, step: int) -> None:
-    """To a logger that takes none nothing happens."""
-    if isinstance(logger, WandbTracker):
-        logger.log_picture(name, picture, step)
+    """To a logger that takes none nothing happens; any with ``log_picture`` takes some."""
+    if log_picture := getattr(logger, "log_picture", None):
+        log_picture(name, picture, step)
     elif isinstance(logger, WandbLogger):
         logger.log_image(name, [picture.numpy()], step)
     elif isinstance(logger, TensorBoardLogger):

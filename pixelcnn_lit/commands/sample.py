@@ -47,7 +47,11 @@ def sample(config: DictConfig) -> None:
     folder = Path(options.output or folder_of(options.checkpoint) / "samples" / name)
     make_new_folder(folder)
     start = time.perf_counter()
-    drawn, finished = draw(model, rounds, options)
+    try:
+        drawn, finished = draw(model, rounds, options)
+    except BaseException:
+        folder.rmdir()
+        raise
     seconds = time.perf_counter() - start
     state = "" if finished else ", interrupted"
     print(f"{sum(map(len, drawn))} images in {duration(seconds)}{state}")

@@ -92,7 +92,7 @@ def _readable(override: str, before: str | None, multirun: bool) -> str:
     except HydraException as error:
         if not re.fullmatch(r"(\+{0,2}|~)[\w./@-]+", key):
             raise OptionError(f"{override}: {key or 'nothing'} is no name of an option") from error
-        if value[0] in "[{('\"" or "${" in value or (multirun and "," in value):
+        if value[:1] in ("[", "{", "(", "'", '"') or "${" in value or (multirun and "," in value):
             raise OptionError(
                 f"{override}: cannot be read; if it is one text, quote it: {_quoted(override)}"
             ) from error

@@ -72,7 +72,8 @@ def as_group(override: str) -> str:
     """``model.network=pp`` is ``model/network=pp``: names of W&B's sweeps have no slash."""
     key, _, value = override.partition("=")
     group = key.replace(".", "/")
-    names_a_choice = "." in key and value[:1] not in ("{", "") and (CONF_DIR / group).is_dir()
+    names_a_choice = "." in key and value[:1] not in ("{", "") and value != "null"
+    names_a_choice = names_a_choice and (CONF_DIR / group).is_dir()
     return f"{group}={value}" if names_a_choice else override
 
 
@@ -118,6 +119,11 @@ def _explain_unknown_key(
         return f"{key}: no such option in {config_name}.yaml"
     config = compose_config(config_name, [o for o in overrides if o != override], config_dir)
     chosen = HydraConfig.get().runtime.choices
+    if key in _MOVED and _MOVED[key].partition("=")[0].partition("/")[0] in chosen:
+        return f"{override}: no such option; it is {_MOVED[key]} now"
+    if "/" in key:
+        groups = ", ".join(sorted(group for group in chosen if "@" not in group))
+        return f"{override}: no such group here; there are {groups}"
     parent, name = key, ""
     node = None
     while node is None and parent:  # the mistake may lie further up
@@ -145,6 +151,16 @@ def _explain_unknown_key(
     nodes = cast("dict[str, object]", OmegaConf.to_container(node))
     deeper = [path for key, child in nodes.items() for path in _below(child, f"{parent}.{key}")]
     return f"{override}: {unknown(name, parent, allowed, deeper)}"
+
+
+_MOVED = {
+    "model.decoder": "model/network",
+    "given": "task=complete task.given",
+    "num_completions": "task=complete task.num_completions",
+    "interpolate": "task=interpolate task.ends",
+    "steps": "task=interpolate task.steps",
+}
+"""Options of earlier versions that now stand where no option of that name is found."""
 
 
 def _below(node: object, path: str) -> Iterator[str]:

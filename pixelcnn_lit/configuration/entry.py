@@ -11,11 +11,13 @@ from typing import NoReturn
 
 import hydra
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from pixelcnn_lit.configuration.checks import check
 from pixelcnn_lit.configuration.command_line import CommandLine, read_command_line
 from pixelcnn_lit.configuration.compose import CONF_DIR, compose_config
 from pixelcnn_lit.configuration.help_page import help_page
+from pixelcnn_lit.configuration.wording import explain_omegaconf
 from pixelcnn_lit.messages import OptionError
 
 INTERRUPTED = 130
@@ -55,7 +57,10 @@ def run(config_name: str, load: Callable[[], Command]) -> None:
         if line.help:
             print(help_page(config_name, configs[0], line, command.options_type, command.manual))
         elif line.cfg:
-            print(OmegaConf.to_yaml(configs[0], resolve=line.resolve), end="")
+            try:
+                print(OmegaConf.to_yaml(configs[0], resolve=line.resolve), end="")
+            except OmegaConfBaseException as error:
+                raise OptionError(explain_omegaconf(error)) from error
         elif line.multirun:
             _run_jobs(config_name, command, line)
         else:

@@ -62,6 +62,9 @@ def load_one_of(classes: Sequence[type[Model]], checkpoint: str | Path, option: 
             f"{option}={path}: holds {name or 'no model of this package'}; "
             f"allowed are {', '.join(allowed)}"
         )
+    options = cast("dict[str, object]", content.get("hyper_parameters", {}))
+    if isinstance(options.get("likelihood"), str):
+        raise OptionError(f"{option}={path}: of an earlier version, whose models are not read")
     return allowed[name].load_from_checkpoint(path, map_location="cpu", weights_only=True).eval()
 
 

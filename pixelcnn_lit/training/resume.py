@@ -48,7 +48,8 @@ def find_start(
         raise OptionError(
             f"resume={resume}: not a readable checkpoint; null, auto or the path of one"
         )
-    is_own = run_dir.resolve() in checkpoint.resolve().parents
+    folders = {run_dir.resolve(), (run_dir / "checkpoints").resolve()}  # which may be a link
+    is_own = not folders.isdisjoint(checkpoint.resolve().parents)
     if not (is_own or is_requeued()) and _holds_a_run(run_dir):
         raise OptionError(
             f"run_dir={run_dir}: holds a run already, which resume={resume} would overwrite;"

@@ -55,9 +55,10 @@ def print_summary(
             table.add_row(name, f"{run}/{found[-1].relative_to(run_dir)}")
     table.add_section()
     if isinstance(parts.model, AbstractLitModel):
-        table.add_row("draw images", f"make sample RUN={run}")
-        table.add_row("measure", f"make evaluate RUN={run}")
+        table.add_row("draw images", f"pixelcnn-lit sample checkpoint={run}")
+        table.add_row("measure", f"pixelcnn-lit evaluate checkpoint={run}")
     else:
         table.add_row("compare", f"pixelcnn-lit reconstruct baseline={run} autoencoder=RUN")
-    table.add_row("train on", f"make train … ARGS='run_dir={run} resume=auto trainer.max_epochs=N'")
+    again = f"pixelcnn-lit train … run_dir={run} resume=auto trainer.max_epochs=N"
+    table.add_row("train on", again)
     print_table(table)

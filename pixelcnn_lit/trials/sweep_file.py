@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 
-from pixelcnn_lit.configuration import SWEEPS_DIR
+from pixelcnn_lit.configuration import CONF_DIR, SWEEPS_DIR
 from pixelcnn_lit.messages import OptionError, one_line
 
 
@@ -54,5 +54,9 @@ def read_sweep(name: str) -> Sweep:
     if metric.get("goal", "minimize") != "minimize":
         raise OptionError(f"SWEEP={name}: metric.goal={metric['goal']}: must be minimize")
     # a group is model/network to Hydra; W&B allows no slash, and our command line takes a dot, too
-    tried = {name.replace("/", "."): of for name, of in config.get("parameters", {}).items()}
+    parameters = config.get("parameters")
+    if not isinstance(parameters, dict) or not all(isinstance(name, str) for name in parameters):
+        raise OptionError(f"SWEEP={name}: parameters must be given, by name")
+    ours = {name: name.replace("/", ".") for name in parameters if (CONF_DIR / name).is_dir()}
+    tried = {ours.get(name, name): of for name, of in parameters.items()}
     return Sweep(path, {**config, "parameters": tried}, metric["name"])

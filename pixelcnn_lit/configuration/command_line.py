@@ -90,7 +90,7 @@ def _readable(override: str, before: str | None, multirun: bool) -> str:
     try:
         parsed = _parse(override)
     except HydraException as error:
-        if not re.fullmatch(r"(\+{0,2}|~)[\w./@-]+", key):
+        if not re.fullmatch(r"(\+{0,2}|~)[\w@-]+([./][\w@-]+)*", key):
             raise OptionError(f"{override}: {key or 'nothing'} is no name of an option") from error
         if value[:1] in ("[", "{", "(", "'", '"') or "${" in value or (multirun and "," in value):
             raise OptionError(

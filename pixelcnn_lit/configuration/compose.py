@@ -122,7 +122,7 @@ def _explain_unknown_key(
     if key in _MOVED and _MOVED[key].partition("=")[0].partition("/")[0] in chosen:
         return f"{override}: no such option; it is {_MOVED[key]} now"
     if "/" in key:
-        groups = ", ".join(sorted(group for group in chosen if "@" not in group))
+        groups = ", ".join(sorted(g for g in chosen if not re.search("@|^hydra", g)))
         return f"{override}: no such group here; there are {groups}"
     parent, name = key, ""
     node = None

@@ -61,6 +61,8 @@ def test_saved_options_are_plain_nested_values_that_build_the_same_model(variant
     assert json.loads(json.dumps(saved)) == saved
     again = variant.model(**saved)
     assert again.hparams == saved
+    options_type = NETWORKS[saved["network"]["name"]].options_type
+    assert set(saved["network"]) == {"name", *inspect.signature(options_type).parameters}
     shapes = [
         {name: w.shape for name, w in m.state_dict().items()} for m in (again, case.build((6, 5)))
     ]

@@ -6,13 +6,16 @@ the features either way, so everything pointwise is written once and only the la
 extent in space, gathered here, know the difference.
 """
 
-from pixelcnn_lit.layers.causal import CausalConv2d, ImageConv2d, Output, Pointwise
+from pixelcnn_lit.layers.activation import Activation, Active, gate
+from pixelcnn_lit.layers.causal import CausalConv2d, ImageConv2d, Output, Pointwise, Skip
 from pixelcnn_lit.layers.conditioning import Condition
 from pixelcnn_lit.layers.masks import color_groups, color_mask, kernel_mask
 from pixelcnn_lit.layers.raster_cache import RasterCache
 from pixelcnn_lit.layers.resample import Downsample, Upsample
 
 __all__ = [
+    "Activation",
+    "Active",
     "CausalConv2d",
     "Condition",
     "Downsample",
@@ -20,8 +23,10 @@ __all__ = [
     "Output",
     "Pointwise",
     "RasterCache",
+    "Skip",
     "Upsample",
     "color_groups",
     "color_mask",
+    "gate",
     "kernel_mask",
 ]

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pixelcnn_lit.layers.activation import Active, Border, Bordered, inside
 from pixelcnn_lit.layers.raster_cache import AbstractRowCache, RasterCache
 
 
@@ -39,9 +41,11 @@ class AbstractConv2d(nn.Module, ABC):
         self.columns = columns
         self.stride = stride
         shape = (out_channels, in_channels, len(rows), len(columns))
-        self.weight = nn.Parameter(torch.empty(shape))
+        self.weight = nn.Parameter(torch.empty(shape, memory_format=torch.channels_last))
         self.bias = nn.Parameter(torch.empty(out_channels))
-        open_taps = None if mask is None or bool(mask.all()) else mask.expand(shape).clone()
+        open_taps = None if mask is None or bool(mask.all()) else mask.expand(shape)
+        if open_taps is not None:
+            open_taps = open_taps.clone(memory_format=torch.channels_last)
         self.register_buffer("mask", open_taps, persistent=False)
         fan_in = in_channels * len(rows) * len(columns)
         if open_taps is not None:
@@ -62,12 +66,19 @@ class AbstractConv2d(nn.Module, ABC):
         """How many columns the kernel reads on the own row, up to the output pixel."""
         return min(self.columns.stop, 1) - self.columns.start
 
-    def whole(self, x: Tensor) -> Tensor:
-        """The convolution of whole images, (B, in, H, W) to (B, out, H/stride, W/stride)."""
+    @property
+    def border(self) -> Border:
+        """The zeros that the kernel reads around an image."""
         left, right = -self.columns.start, self.columns.stop - 1
-        above, below = -self.rows.start, self.rows.stop - 1
-        if left or right or above or below:
-            x = F.pad(x, (left, right, above, below))
+        return left, right, -self.rows.start, self.rows.stop - 1
+
+    def whole(self, x: Tensor | Bordered) -> Tensor:
+        """The convolution of whole images, (B, in, H, W) to (B, out, H/stride, W/stride)."""
+        if isinstance(x, Bordered):
+            assert x.border == self.border
+            x = x.maps
+        elif any(self.border):
+            x = F.pad(x, self.border)
         return F.conv2d(x, self.kernel(), self.bias, stride=self.stride)
 
     @abstractmethod
@@ -88,6 +99,38 @@ class Pointwise(AbstractConv2d):
         if cache is None:
             return self.whole(x)
         return torch.addmm(self.bias, x, cache.keep(self, lambda: self.taps()[0, 0]))
+
+
+class Skip(AbstractConv2d):
+    """1×1 convolution of the activations of feature maps from elsewhere, each within its border.
+
+    The weights are those of the activation of all maps side by side: of a doubled one first what
+    belongs to x, map after map, then what belongs to −x.
+    """
+
+    def __init__(self, num_maps: int, num_filters: int, widening: int) -> None:
+        """From ``num_maps`` times ``widening·num_filters`` features to ``num_filters``."""
+        super().__init__(num_maps * widening * num_filters, num_filters, range(1), range(1))
+        self.num_maps = num_maps
+        self.widening = widening
+
+    def matrices(self) -> list[Tensor]:
+        """For every map (out, widening·F)."""
+        per_map = self.kernel().view(len(self.bias), self.widening, self.num_maps, -1)
+        return [matrix.flatten(1) for matrix in per_map.unbind(2)]
+
+    def forward(self, maps: Sequence[Active], cache: RasterCache | None = None) -> Tensor:
+        """Each (B, in, H, W) to (B, out, H, W); on a walk (N, in) to (N, out)."""
+        if cache is not None:
+            matrix = cache.keep(self, lambda: torch.cat(self.matrices(), 1).T.contiguous())
+            return torch.addmm(self.bias, torch.cat(maps, 1), matrix)
+        bias, total = self.bias, None
+        for x, matrix in zip(maps, self.matrices(), strict=True):
+            # over the border, too: what is contiguous needs no copy
+            part = F.linear(x.maps.movedim(1, -1), matrix, bias).movedim(-1, 1)
+            part = inside(part, x.border)
+            bias, total = None, part if total is None else total + part
+        return total
 
 
 class Output(nn.Module):
@@ -128,7 +171,7 @@ class CausalConv2d(AbstractConv2d):
     which walks by whole rows; any other walks by pixels.
     """
 
-    def forward(self, x: Tensor, cache: RasterCache | None = None) -> Tensor:
+    def forward(self, x: Active, cache: RasterCache | None = None) -> Tensor:
         """(B, in, H, W) to (B, out, H, W); on a walk (N, in) to (N, out) at its position."""
         if cache is None:
             return self.whole(x)

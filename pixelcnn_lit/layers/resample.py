@@ -56,7 +56,8 @@ class Upsample(nn.Module):
     def __init__(self, in_channels: int, out_channels: int, columns: range) -> None:
         super().__init__()
         self.columns = columns
-        self.weight = nn.Parameter(torch.empty(in_channels, out_channels, 2, len(columns)))
+        shape = (in_channels, out_channels, 2, len(columns))
+        self.weight = nn.Parameter(torch.empty(shape, memory_format=torch.channels_last))
         self.bias = nn.Parameter(torch.empty(out_channels))
         bound = 1 / math.sqrt(in_channels)
         nn.init.uniform_(self.weight, -bound, bound)

@@ -7,7 +7,7 @@ distribution of TensorFlow Probability.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pixelcnn_lit.layers import (
+    Activation,
+    Active,
     CausalConv2d,
     Condition,
     Downsample,
@@ -23,9 +25,11 @@ from pixelcnn_lit.layers import (
     Output,
     Pointwise,
     RasterCache,
+    Skip,
     Upsample,
     color_groups,
     color_mask,
+    gate,
 )
 from pixelcnn_lit.networks.base import AbstractNetwork, Conds, Features, check_sizes
 from pixelcnn_lit.networks.weight_norm import normalise_weights, normed_layers
@@ -36,20 +40,12 @@ SECOND_CONVOLUTION_DEVIATION = 0.1
 ResnetActivation = Literal["concat_elu", "elu", "relu"]
 
 
-def concat_elu(x: Tensor) -> Tensor:
-    """ELU of x and of −x side by side: (B, F, …) to (B, 2F, …).
-
-    Source: Salimans et al. (2017), after Shang et al. (2016), concatenated ReLU.
-    """
-    return F.elu(torch.cat([x, -x], 1))
-
-
-RESNET_ACTIVATIONS: dict[str, tuple[Callable[[Tensor], Tensor], int]] = {
-    "concat_elu": (concat_elu, 2),
-    "elu": (F.elu, 1),
-    "relu": (F.relu, 1),
+RESNET_ACTIVATIONS = {
+    "concat_elu": Activation(alpha=1.0, doubled=True),
+    "elu": Activation(alpha=1.0, doubled=False),
+    "relu": Activation(alpha=0.0, doubled=False),
 }
-"""The activation of a residual block and the factor by which it multiplies the features."""
+"""The activation of a residual block."""
 
 
 @dataclass(frozen=True)
@@ -197,6 +193,7 @@ class Stream(nn.Module):
         def block(num_skips: int) -> GatedResnet:
             return GatedResnet(options, num_skips, cond_channels, rows, columns)
 
+        self.activation = RESNET_ACTIVATIONS[options.resnet_activation]
         num_resnet, num_filters = options.num_resnet, options.num_filters
         num_hierarchies, coarsest = options.num_hierarchies, options.num_hierarchies - 1
         self.encoder = nn.ModuleList(
@@ -206,6 +203,7 @@ class Stream(nn.Module):
             nn.ModuleList(block(reads + 1) for _ in range(num_resnet + (level < coarsest)))
             for level in range(num_hierarchies)
         )
+        self.border = self.encoder[0][0].conv_in.border
         upward = range(stride_columns.start, 2) if not reads else range(2)
         self.down = nn.ModuleList(
             Downsample(num_filters, num_filters, range(-1, 1), stride_columns)
@@ -227,6 +225,10 @@ class Stream(nn.Module):
         features: Features = [[] for _ in self.encoder]
         return self._level(0, x, conds, above, cache, features), features
 
+    def activate(self, x: Tensor, cache: RasterCache | None) -> Active:
+        """What the next block and those that skip to here read."""
+        return self.activation(x) if cache else self.activation.bordered(x, self.border)
+
     def _level(
         self,
         level: int,
@@ -236,24 +238,28 @@ class Stream(nn.Module):
         cache: RasterCache | None,
         features: Features,
     ) -> Tensor:
-        skips = [x]
         read = iter(above[level]) if above else None
+        active = self.activate(x, cache)
+        skips = [active]
         for block in self.encoder[level]:  # type: ignore[union-attr]
-            x = block(x, [next(read)] if read else [], conds[level], cache)
-            skips.append(x)
-            features[level].append(x)
+            x = block(x, active, [next(read)] if read else [], conds[level], cache)
+            active = self.activate(x, cache)
+            skips.append(active)
+            features[level].append(active)
         if level + 1 < len(self.encoder):
             below = self.down[level](x, cache)
             if below is not None:
                 coarser = cache.coarser if cache else None
                 below = self._level(level + 1, below, conds, above, coarser, features)
             x = self.up[level](below, cache)
+            active = self.activate(x, cache)
         else:
-            x = skips.pop()
+            skips.pop()
         for block in self.decoder[level]:  # type: ignore[union-attr]
             skip = skips.pop()
-            x = block(x, [next(read), skip] if read else [skip], conds[level], cache)
-            features[level].append(x)
+            x = block(x, active, [next(read), skip] if read else [skip], conds[level], cache)
+            active = self.activate(x, cache)
+            features[level].append(active)
         return x
 
 
@@ -272,29 +278,46 @@ class GatedResnet(nn.Module):
         columns: range,
     ) -> None:
         super().__init__()
-        self.activation, widening = RESNET_ACTIVATIONS[options.resnet_activation]
-        num_filters, wide = options.num_filters, widening * options.num_filters
+        self.activation = RESNET_ACTIVATIONS[options.resnet_activation]
+        num_filters, widening = options.num_filters, self.activation.widening
+        wide = widening * num_filters
         self.conv_in = CausalConv2d(wide, num_filters, rows, columns)
-        self.skip = Pointwise(num_skips * wide, num_filters) if num_skips else None
-        self.dropout = nn.Dropout(options.dropout)
+        self.skip = Skip(num_skips, num_filters, widening) if num_skips else None
+        self.dropout = options.dropout
         self.conv_out = CausalConv2d(wide, 2 * num_filters, rows, columns)
         self.conv_out.init_deviation = SECOND_CONVOLUTION_DEVIATION
         self.condition = Condition(cond_channels, 2 * num_filters) if cond_channels else None
 
     def forward(
-        self, x: Tensor, skips: list[Tensor], cond: Tensor | None, cache: RasterCache | None = None
+        self,
+        x: Tensor,
+        active: Active,
+        skips: list[Active],
+        cond: Tensor | None,
+        cache: RasterCache | None = None,
     ) -> Tensor:
-        """(B, F, H, W) to the same; on a walk (N, F) to the same."""
-        hidden = self.conv_in(self.activation(x), cache)
+        """(B, F, H, W) to the same; on a walk (N, F) to the same.
+
+        Args:
+            x: the stream.
+            active: its activation, with the border of the block's convolutions.
+            skips: activations from elsewhere.
+            cond: the condition at this level.
+            cache: of a walk, if there is one.
+        """
+        hidden = self.conv_in(active, cache)
         if self.skip is not None:
-            skip = skips[0] if len(skips) == 1 else torch.cat(skips, 1)
-            hidden = hidden + self.skip(self.activation(skip), cache)
-        hidden = self.conv_out(self.dropout(self.activation(hidden)), cache)
+            hidden = hidden + self.skip(skips, cache)
+        if cache is None:
+            dropout = self.dropout if self.training else 0.0
+            hidden = self.activation.bordered(hidden, self.conv_out.border, dropout)
+        else:
+            hidden = self.activation(hidden)
+        hidden = self.conv_out(hidden, cache)
         if self.condition is not None:
             assert cond is not None
             hidden = hidden + self.condition(cond, cache)
-        value, gate = hidden.chunk(2, 1)
-        return x + value * torch.sigmoid(gate)
+        return x + gate(hidden)
 
 
 class Head(nn.Module):
@@ -320,8 +343,8 @@ class ColorHead(nn.Module):
         num_params: int,
     ) -> None:
         super().__init__()
-        self.activation, widening = RESNET_ACTIVATIONS[options.resnet_activation]
-        num_filters = options.num_filters
+        self.activation = RESNET_ACTIVATIONS[options.resnet_activation]
+        num_filters, widening = options.num_filters, self.activation.widening
         groups = color_groups(num_filters, colors)
         hears = color_mask("A", color_groups(in_channels, colors), groups)[:, :, None, None]
         passes = color_mask("B", groups.repeat(widening), color_groups(num_params, colors))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.parametrizations import weight_norm
+from torch.nn.utils.parametrize import register_parametrization
 
 from pixelcnn_lit.layers.causal import AbstractConv2d
 from pixelcnn_lit.layers.resample import Upsample
@@ -25,10 +25,32 @@ def normed_layers(network: nn.Module) -> list[AbstractConv2d | Upsample]:
     return [layer for layer in network.modules() if isinstance(layer, kinds)]
 
 
+class WeightNorm(nn.Module):
+    """w = g·v/‖v‖ per output channel, channels last: the norm does not ask for another layout.
+
+    Args:
+        axis: of the output channels, 0, or 1 in a transposed convolution.
+    """
+
+    def __init__(self, axis: int) -> None:
+        super().__init__()
+        self.axis = axis
+
+    def forward(self, norm: Tensor, direction: Tensor) -> Tensor:
+        """(1 but for the output channels) and (out, in, rows, columns) to the latter."""
+        lines, axis = direction.movedim(1, -1), 3 * self.axis
+        return torch._weight_norm(lines, norm.movedim(1, -1), axis).movedim(-1, 1)
+
+    def right_inverse(self, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """The norm and the weight itself as the direction."""
+        return torch.norm_except_dim(weight, 2, self.axis), weight
+
+
 def normalise_weights(network: nn.Module) -> None:
     """Give every convolution a norm per output channel (axis 1 of a transposed one)."""
     for layer in normed_layers(network):
-        weight_norm(layer, "weight", dim=1 if isinstance(layer, Upsample) else 0)
+        norm = WeightNorm(axis=1 if isinstance(layer, Upsample) else 0)
+        register_parametrization(layer, "weight", norm, unsafe=True)
 
 
 @torch.no_grad()

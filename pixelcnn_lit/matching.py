@@ -33,8 +33,15 @@ def check_fits(model: StatesFacts, data: StatesFacts, name_of_model: str = "the 
     """
     for name, wanted, found in _misfits(model, data):
         raise OptionError(f"data.{name}={found}: {name_of_model} was trained with {name}={wanted}")
-    if model.facts.get("num_classes") is not None:
-        _check_class_names(model.class_names, data.class_names)
+    if model.facts.get("num_classes") is None:
+        return
+    trained, found = model.class_names or [], data.class_names or []
+    for label, (name, other) in enumerate(zip(trained, found, strict=False)):
+        if name != other:  # of as many classes in another order the labels mean something else
+            raise OptionError(
+                f"data: label {label} is {other}, the model was trained with {name};"
+                f" data.classes=[{','.join(trained)}]"
+            )
 
 
 def check_suits(model: StatesFacts, data: StatesFacts) -> None:
@@ -56,13 +63,3 @@ def _misfits(model: StatesFacts, data: StatesFacts) -> Iterator[tuple[str, objec
         found = data.facts[name]
         if wanted is not None and wanted != found:
             yield name, wanted, found
-
-
-def _check_class_names(trained: list[str] | None, found: list[str] | None) -> None:
-    """Refuse the right number of classes in another order: their labels mean something else."""
-    for label, (name, other) in enumerate(zip(trained or [], found or [], strict=False)):
-        if name != other:
-            raise OptionError(
-                f"data: label {label} is {other}, the model was trained with {name};"
-                f" data.classes=[{','.join(trained or [])}]"
-            )

@@ -23,7 +23,6 @@ class Interrupted(BaseException):
     def __init__(self, signum: int, step: int) -> None:
         super().__init__(f"{signal.Signals(signum).name} after step {step}")
         self.signum = signum
-        self.step = step
 
 
 class Interruption:

@@ -33,7 +33,4 @@ def optimization(
         scheduler = make_scheduler(optimizer)
     except (ValueError, TypeError) as error:
         raise ValueError(f"model.scheduler: {error}") from error
-    return {
-        "optimizer": optimizer,
-        "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
-    }
+    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

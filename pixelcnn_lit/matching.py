@@ -3,29 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Protocol
 
+from pixelcnn_lit.data.abstract import AbstractImageDataModule
 from pixelcnn_lit.messages import OptionError
-
-FACTS = ("channels", "num_levels", "image_size", "num_classes", "embedding_dim")
-"""What a model is built for and data have."""
+from pixelcnn_lit.models.trained import AbstractTrained
 
 
-class StatesFacts(Protocol):
-    """A model, or a data module."""
-
-    @property
-    def facts(self) -> dict[str, object]:
-        """Values by name in :data:`FACTS`; a model without classes may leave theirs out."""
-        ...
-
-    @property
-    def class_names(self) -> list[str] | None:
-        """What the labels 0, 1, … stand for, if that is known."""
-        ...
-
-
-def check_fits(model: StatesFacts, data: StatesFacts, name_of_model: str = "the model") -> None:
+def check_fits(
+    model: AbstractTrained, data: AbstractImageDataModule, name_of_model: str = "the model"
+) -> None:
     """Refuse data of another kind than the model was trained on.
 
     Raises:
@@ -44,7 +30,7 @@ def check_fits(model: StatesFacts, data: StatesFacts, name_of_model: str = "the 
             )
 
 
-def check_suits(model: StatesFacts, data: StatesFacts) -> None:
+def check_suits(model: AbstractTrained, data: AbstractImageDataModule) -> None:
     """Refuse to train a model on data of another kind than it is built for.
 
     Raises:
@@ -54,7 +40,9 @@ def check_suits(model: StatesFacts, data: StatesFacts) -> None:
         raise OptionError(f"model.{name}={wanted}: the data have {name}={found}")
 
 
-def _misfits(model: StatesFacts, data: StatesFacts) -> Iterator[tuple[str, object, object]]:
+def _misfits(
+    model: AbstractTrained, data: AbstractImageDataModule
+) -> Iterator[tuple[str, object, object]]:
     """The facts in which model and data differ, as the model and as the data have them.
 
     A model without classes may read labelled data: it takes no notice of the labels.

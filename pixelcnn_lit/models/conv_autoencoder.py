@@ -90,8 +90,7 @@ class LitConvAutoencoder(AbstractTrained):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss, the mean squared error of the batch."""
         loss = self.squared_error(batch["image"]).mean()
-        size = len(batch["image"])
-        self.log("train/mse", loss.detach(), batch_size=size, prog_bar=True)
+        self.log("train/mse", loss, batch_size=len(batch["image"]), prog_bar=True)
         return loss
 
     def _measure(self, stage: str, batch: Batch) -> None:

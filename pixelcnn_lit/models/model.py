@@ -243,15 +243,10 @@ class AbstractLitModel(AbstractTrained):
         """The loss, bits/dim of the batch: its gradient does not grow with the image."""
         log_prob = self._log_prob(batch["image"], self._cond_of(batch))
         loss = bits_per_dim(log_prob, self.num_dims).mean()
-        nats = nats_per_dim(log_prob.detach(), self.num_dims).mean()
-        for name, value in [("bits_per_dim", loss.detach()), ("nats_per_dim", nats)]:
-            self.log(
-                f"train/{name}",
-                value,
-                batch_size=len(log_prob),
-                prog_bar=name == "bits_per_dim",
-                sync_dist=self.trainer.world_size > 1,
-            )
+        nats = nats_per_dim(log_prob, self.num_dims).mean()
+        size, sync = len(log_prob), self.trainer.world_size > 1
+        self.log("train/bits_per_dim", loss, prog_bar=True, batch_size=size, sync_dist=sync)
+        self.log("train/nats_per_dim", nats, batch_size=size, sync_dist=sync)
         return loss
 
     def setup(self, stage: str) -> None:

@@ -12,8 +12,7 @@ from torch import nn
 from torch.optim import Adam, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from pixelcnn_lit.images import Batch
-from pixelcnn_lit.matching import FACTS
+from pixelcnn_lit.images import FACTS, Batch
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
 SchedulerFactory = Callable[[Optimizer], LRScheduler]
@@ -44,7 +43,7 @@ class AbstractTrained(LightningModule, ABC):
 
     @property
     def facts(self) -> dict[str, object]:
-        """What it takes of images, by the names in :data:`~pixelcnn_lit.matching.FACTS`."""
+        """What it takes of images, by the names in :data:`~pixelcnn_lit.images.FACTS`."""
         return {name: self.hparams[name] for name in FACTS if name in self.hparams}
 
     @abstractmethod

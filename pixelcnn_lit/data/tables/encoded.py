@@ -6,7 +6,7 @@ import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Literal
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pixelcnn_lit.data.randomness import uniforms
 from pixelcnn_lit.data.tables.cache_dir import memoized
 from pixelcnn_lit.data.tables.columns import Columns
-from pixelcnn_lit.data.tables.decoding import CorruptImageError, EncodedImage, ImageDecoder
+from pixelcnn_lit.data.tables.decoding import CorruptImageError, ImageDecoder
 from pixelcnn_lit.data.tables.table import AbstractTable
 from pixelcnn_lit.messages import OptionError
 from pixelcnn_lit.progress import progress
@@ -128,7 +128,7 @@ class EncodedSplit:
         corrupt: dict[int, str] = {}
         for place, picture in enumerate(rows["image"].to_pylist()):
             try:
-                images.append(self._decode_one(picture, int(numbers[place])))
+                images.append(self.decoder(picture, partial(self.table.where, int(numbers[place]))))
             except CorruptImageError as error:
                 if self.on_corrupt == "raise":
                     raise
@@ -157,14 +157,6 @@ class EncodedSplit:
                 if not decoded.skipped:
                     return decoded
         raise OptionError(f"{self.table.where(row)} ff.: every picture is corrupt")
-
-    def _decode_one(self, picture: EncodedImage | bytes | None, row: int) -> NDArray[np.uint8]:
-        if picture is None:
-            where = self.table.where(row)
-            raise CorruptImageError(f"{where} has no picture; say on_corrupt=skip to leave it out")
-        if isinstance(picture, bytes):
-            picture = {"bytes": picture, "path": None}
-        return self.decoder(picture, lambda: self.table.where(row))
 
     def _select(
         self, group: int, rows: pa.Table | None

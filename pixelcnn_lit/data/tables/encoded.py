@@ -180,11 +180,10 @@ class EncodedSplit:
             raise OptionError(f"label_key={key}: {self.table.where(start)} ff. lack labels")
         labels = rows[key].to_numpy()[:size].astype(np.int64)
         if (wanted := self.columns.labels) is not None:
-            keep &= np.isin(labels, wanted)
             new_label = {old: new for new, old in enumerate(wanted)}
-            chosen = [new_label[int(label)] for label in labels[keep]]
-            return np.flatnonzero(keep), np.array(chosen, np.int64)
-        if self.num_classes is not None:
+            labels = np.array([new_label.get(old, -1) for old in labels.tolist()], np.int64)
+            keep &= labels >= 0
+        elif self.num_classes is not None:
             wrong = np.flatnonzero((labels < 0) | (labels >= self.num_classes))
             if len(wrong):
                 where = self.table.where(start + int(wrong[0]))
@@ -201,8 +200,7 @@ class EncodedSplit:
         """
         counts = np.zeros(len(self.table.group_sizes), np.int64)
         if self.columns.label is None or self.columns.labels is None:
-            for group in range(len(counts)):
-                counts[group] = len(self._select(group, None)[0])
+            counts[:] = [len(self._select(group, None)[0]) for group in range(len(counts))]
             return counts
         most = np.inf if self.max_examples is None else self.max_examples
         groups = np.flatnonzero(self.table.group_starts < most).tolist()
@@ -221,12 +219,7 @@ class EncodedSplit:
         return counts
 
     def _embeddings(self, rows: pa.Table) -> NDArray[np.float32]:
-        """Lists of lists as one array.
-
-        Raises:
-            OptionError: if one is missing, or they are of different lengths or not of length
-                ``embedding_dim``.
-        """
+        """Lists of lists as one array; refuses gaps and lengths that differ or are not expected."""
         key, shape = self.columns.embedding, [len(rows)]
         values = rows["embedding"].combine_chunks()
         values = values.storage if isinstance(values, pa.ExtensionArray) else values

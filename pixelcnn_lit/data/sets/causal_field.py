@@ -64,10 +64,8 @@ class CausalField:
         visible_offset: Sequence[int] = (0, -1),
         visible_weight: float = 0.25,
     ) -> None:
-        for option, offset in {
-            "hidden_offset": hidden_offset,
-            "visible_offset": visible_offset,
-        }.items():
+        offsets = {"hidden_offset": hidden_offset, "visible_offset": visible_offset}
+        for option, offset in offsets.items():
             if len(offset) != 2 or tuple(offset) >= (0, 0):
                 raise OptionError(
                     f"{option}={list(offset)} must be [rows, columns] and point up, or left in the "

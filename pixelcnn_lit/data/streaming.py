@@ -95,27 +95,16 @@ class StreamedExamples(AbstractExamples):
 
 @dataclass(frozen=True)
 class _Stretch:
-    """A rank's part of an epoch's line of rows.
-
-    Attributes:
-        split: the rows.
-        groups: the line's row groups in their order; a group may occur twice.
-        begin: place in the line of the rank's first row.
-        sizes: rows of each of the rank's batches.
-        start: batches that are done already.
-        window: rows that are read, and shuffled among each other, at a time.
-        augment: what is done to each batch.
-        epoch: of training, counted from 0; None to keep the rows in order.
-    """
+    """A rank's part of an epoch's line of rows."""
 
     split: EncodedSplit
-    groups: NDArray[np.int64]
-    begin: int
-    sizes: list[int]
-    start: int
-    window: int
+    groups: NDArray[np.int64]  # row groups in the line's order; a group may occur twice
+    begin: int  # place in the line of the rank's first row
+    sizes: list[int]  # rows of each of the rank's batches
+    start: int  # batches that are done already
+    window: int  # rows that are read, and shuffled among each other, at a time
     augment: Augmentation
-    epoch: int | None
+    epoch: int | None  # of training, counted from 0; None to keep the rows in order
 
     def batches(self, num_workers: int) -> Iterator[Batch]:
         """The batches from ``start`` on."""

@@ -107,12 +107,8 @@ class AbstractImageDataModule(L.LightningDataModule):
         """Shuffled, the same number of batches on every rank."""
         shard, examples = Shard.current(self.trainer), self._required("train")
         sizes = training_sizes(len(examples), self.batch_size, shard)
-        identity = {
-            "seed": self.seed,
-            "batch_size": self.batch_size,
-            "num_examples": len(examples),
-            **examples.order_depends_on(shard),
-        }
+        identity = {"seed": self.seed, "batch_size": self.batch_size, "num_examples": len(examples)}
+        identity |= examples.order_depends_on(shard)
         batches = partial(examples.training_batches, shard, self.batch_size, self._augment)
         return TrainingLoader(batches, len(sizes), identity, lambda: self.trainer)
 

@@ -38,7 +38,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c '' 2>/dev/null || $(PYTHON3) -m venv --clear $(VENV)
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check uv
 	UV_FIND_LINKS="$(PIP_FIND_LINKS)" VIRTUAL_ENV="$(CURDIR)/$(VENV)" \
-	  $(VENV)/bin/uv pip install --quiet -e '.[dev]' -c constraints.txt
+	  $(VENV)/bin/uv pip install --quiet --compile-bytecode -e '.[dev]' -c constraints.txt
 	@touch $@
 
 check: $(INSTALLED) ## Lint, formatting and types

@@ -13,6 +13,9 @@ from torch.nn import functional as F
 # are any, ``label`` int64 (B,) and ``embedding`` float32 (B, D) or (B, D, H, W).
 Batch = dict[str, Tensor]
 
+FACTS = ("channels", "num_levels", "image_size", "num_classes", "embedding_dim")
+"""What a model is built for and data have."""
+
 
 def level_dtype(num_levels: int) -> torch.dtype:
     """The smallest integer type that holds levels 0 … num_levels−1.
@@ -40,11 +43,11 @@ def check_levels(images: Tensor, image_shape: tuple[int, int, int], num_levels: 
     if images.shape[1:] != image_shape:
         wanted = ("B", *image_shape)
         raise ValueError(f"images of shape {tuple(images.shape)}: this model takes {wanted}")
-    if images.numel() and not 0 <= int(images.min()) <= int(images.max()) < num_levels:
-        raise ValueError(
-            f"images hold levels {int(images.min())} … {int(images.max())}: this model has "
-            f"0 … {num_levels - 1}"
-        )
+    if not images.numel():
+        return
+    low, high = (int(level) for level in images.aminmax())
+    if low < 0 or high >= num_levels:
+        raise ValueError(f"images hold levels {low} … {high}: this model has 0 … {num_levels - 1}")
 
 
 def height_and_width(image_size: Iterable[int]) -> tuple[int, int]:
@@ -56,8 +59,7 @@ def height_and_width(image_size: Iterable[int]) -> tuple[int, int]:
     sizes = list(image_size)
     if len(sizes) != 2 or not all(isinstance(size, int) and size >= 1 for size in sizes):
         raise ValueError(f"image_size={sizes} must be [height, width], both at least 1")
-    height, width = sizes
-    return height, width
+    return sizes[0], sizes[1]
 
 
 def rescale(images: Tensor, num_levels: int) -> Tensor:

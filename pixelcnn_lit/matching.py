@@ -3,29 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Protocol
 
+from pixelcnn_lit.data.abstract import AbstractImageDataModule
 from pixelcnn_lit.messages import OptionError
-
-FACTS = ("channels", "num_levels", "image_size", "num_classes", "embedding_dim")
-"""What a model is built for and data have."""
+from pixelcnn_lit.models.trained import AbstractTrained
 
 
-class StatesFacts(Protocol):
-    """A model, or a data module."""
-
-    @property
-    def facts(self) -> dict[str, object]:
-        """Values by name in :data:`FACTS`; a model without classes may leave theirs out."""
-        ...
-
-    @property
-    def class_names(self) -> list[str] | None:
-        """What the labels 0, 1, … stand for, if that is known."""
-        ...
-
-
-def check_fits(model: StatesFacts, data: StatesFacts, name_of_model: str = "the model") -> None:
+def check_fits(
+    model: AbstractTrained, data: AbstractImageDataModule, name_of_model: str = "the model"
+) -> None:
     """Refuse data of another kind than the model was trained on.
 
     Raises:
@@ -33,11 +19,18 @@ def check_fits(model: StatesFacts, data: StatesFacts, name_of_model: str = "the 
     """
     for name, wanted, found in _misfits(model, data):
         raise OptionError(f"data.{name}={found}: {name_of_model} was trained with {name}={wanted}")
-    if model.facts.get("num_classes") is not None:
-        _check_class_names(model.class_names, data.class_names)
+    if model.facts.get("num_classes") is None:
+        return
+    trained, found = model.class_names or [], data.class_names or []
+    for label, (name, other) in enumerate(zip(trained, found, strict=False)):
+        if name != other:  # of as many classes in another order the labels mean something else
+            raise OptionError(
+                f"data: label {label} is {other}, the model was trained with {name};"
+                f" data.classes=[{','.join(trained)}]"
+            )
 
 
-def check_suits(model: StatesFacts, data: StatesFacts) -> None:
+def check_suits(model: AbstractTrained, data: AbstractImageDataModule) -> None:
     """Refuse to train a model on data of another kind than it is built for.
 
     Raises:
@@ -47,7 +40,9 @@ def check_suits(model: StatesFacts, data: StatesFacts) -> None:
         raise OptionError(f"model.{name}={wanted}: the data have {name}={found}")
 
 
-def _misfits(model: StatesFacts, data: StatesFacts) -> Iterator[tuple[str, object, object]]:
+def _misfits(
+    model: AbstractTrained, data: AbstractImageDataModule
+) -> Iterator[tuple[str, object, object]]:
     """The facts in which model and data differ, as the model and as the data have them.
 
     A model without classes may read labelled data: it takes no notice of the labels.
@@ -56,13 +51,3 @@ def _misfits(model: StatesFacts, data: StatesFacts) -> Iterator[tuple[str, objec
         found = data.facts[name]
         if wanted is not None and wanted != found:
             yield name, wanted, found
-
-
-def _check_class_names(trained: list[str] | None, found: list[str] | None) -> None:
-    """Refuse the right number of classes in another order: their labels mean something else."""
-    for label, (name, other) in enumerate(zip(trained or [], found or [], strict=False)):
-        if name != other:
-            raise OptionError(
-                f"data: label {label} is {other}, the model was trained with {name};"
-                f" data.classes=[{','.join(trained or [])}]"
-            )

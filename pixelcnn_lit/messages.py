@@ -17,7 +17,7 @@ class OptionError(ValueError):
     """
 
 
-def check_at_least(option: str, value: int | None, least: int) -> None:
+def check_at_least(option: str, value: float | None, least: int) -> None:
     """Refuse a number that is too small; None passes.
 
     Raises:

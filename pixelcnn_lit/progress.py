@@ -29,14 +29,22 @@ def progress(doing: str, total: int, unit: str) -> Iterator[Callable[[int], None
         A function to call with how many more are done.
     """
     console = Console(stderr=True)
-    if not console.is_terminal:
-        yield _lines(doing, total, unit)
+    if console.is_terminal:
+        columns = (*Progress.get_default_columns(), MofNCompleteColumn(), TextColumn(unit))
+        disable = not is_first_process()
+        with Progress(*columns, console=console, transient=True, disable=disable) as bar:
+            task = bar.add_task(doing, total=total)
+            yield lambda number: bar.advance(task, number)
         return
-    columns = (*Progress.get_default_columns(), MofNCompleteColumn(), TextColumn(unit))
-    disable = not is_first_process()
-    with Progress(*columns, console=console, transient=True, disable=disable) as bar:
-        task = bar.add_task(doing, total=total)
-        yield lambda number: bar.advance(task, number)
+    pace, done = Pace(EVERY), 0
+
+    def advance(number: int) -> None:
+        nonlocal done
+        done += number
+        if 0 < done < total and pace.is_due():
+            say(f"{doing}: {done:,} of {total:,} {unit}, {pace.left(done, total)} left")
+
+    yield advance
 
 
 class Pace:
@@ -65,16 +73,3 @@ class Pace:
             return None
         each = (time.monotonic() - self._start) / (done - self._done_before)
         return duration(each * (total - done))
-
-
-def _lines(doing: str, total: int, unit: str) -> Callable[[int], None]:
-    """A line now and then; none for what is done before the first would be due."""
-    pace, done = Pace(EVERY), 0
-
-    def advance(number: int) -> None:
-        nonlocal done
-        done += number
-        if 0 < done < total and pace.is_due():
-            say(f"{doing}: {done:,} of {total:,} {unit}, {pace.left(done, total)} left")
-
-    return advance

@@ -12,11 +12,11 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "pixelcnn_lit"
 FLOORS = [
     {"images", "messages", "files"},
-    {"progress", "layers", "matching"},
+    {"progress", "layers"},
     {"likelihoods", "networks"},
     {"sampling", "metrics", "checkpoints"},
     {"models", "data"},
-    {"loggers"},
+    {"loggers", "matching"},
     {"callbacks"},
     {"drawing"},
     {"configuration"},

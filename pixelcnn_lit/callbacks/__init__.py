@@ -10,18 +10,3 @@ from pixelcnn_lit.callbacks.progress import ProgressBar, ProgressLines
 from pixelcnn_lit.callbacks.reconstructions import Reconstructions
 from pixelcnn_lit.callbacks.samples import SampleGrid
 from pixelcnn_lit.callbacks.step_seeds import StepSeeds
-
-__all__ = [
-    "AveragedWeights",
-    "Checkpoints",
-    "GradientNorm",
-    "Interrupted",
-    "LearningCurve",
-    "NaNGuard",
-    "ProgressBar",
-    "ProgressLines",
-    "Reconstructions",
-    "SampleGrid",
-    "StepSeeds",
-    "Throughput",
-]

@@ -6,7 +6,6 @@ import os
 import time
 from pathlib import Path
 
-import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.utilities.types import STEP_OUTPUT
@@ -181,9 +180,7 @@ class Checkpoints(Checkpoint):
         if self.every_n_minutes is None:
             return False
         overdue = time.monotonic() - self._last_time > 60 * self.every_n_minutes
-        if trainer.world_size > 1:  # clocks differ: rank 0 decides
-            overdue = bool(trainer.strategy.broadcast(torch.tensor(overdue)))
-        return overdue
+        return trainer.strategy.broadcast(overdue)  # clocks differ: rank 0 decides
 
     def _save_last(self, trainer: Trainer) -> None:
         for logger in trainer.loggers:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 from lightning import Callback, LightningModule, Trainer
-from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
+from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from lightning.pytorch.utilities.types import STEP_OUTPUT
 from PIL import Image
 from torch import Tensor
@@ -77,16 +77,11 @@ class AbstractEpochPictures(Callback, ABC):
         folder = Path(trainer.default_root_dir) / self.folder
         folder.mkdir(parents=True, exist_ok=True)
         Image.fromarray(picture.numpy()).save(folder / f"epoch={trainer.current_epoch:03d}.png")
+        step = trainer.global_step - 1  # as Lightning logs the numbers of this validation
         for logger in trainer.loggers:
-            # the step under which Lightning logs the numbers of this validation
-            _log_picture(logger, self.folder, picture, trainer.global_step - 1)
-
-
-def _log_picture(logger: Logger, name: str, picture: Tensor, step: int) -> None:
-    """To a logger that takes none nothing happens; any with ``log_picture`` takes some."""
-    if log_picture := getattr(logger, "log_picture", None):
-        log_picture(name, picture, step)
-    elif isinstance(logger, WandbLogger):
-        logger.log_image(name, [picture.numpy()], step)
-    elif isinstance(logger, TensorBoardLogger):
-        logger.experiment.add_image(name, picture.numpy(), step, dataformats="HWC")
+            if log_picture := getattr(logger, "log_picture", None):
+                log_picture(self.folder, picture, step)
+            elif isinstance(logger, WandbLogger):
+                logger.log_image(self.folder, [picture.numpy()], step)
+            elif isinstance(logger, TensorBoardLogger):
+                logger.experiment.add_image(self.folder, picture.numpy(), step, dataformats="HWC")

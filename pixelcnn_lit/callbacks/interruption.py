@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
 from types import FrameType
 
 import torch
 from lightning import Trainer
 
-_Handler = Callable[[int, FrameType | None], object] | int | signal.Handlers | None
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
@@ -23,7 +21,6 @@ class Interrupted(BaseException):
     def __init__(self, signum: int, step: int) -> None:
         super().__init__(f"{signal.Signals(signum).name} after step {step}")
         self.signum = signum
-        self.step = step
 
 
 class Interruption:
@@ -37,18 +34,19 @@ class Interruption:
         self._received = 0
         self._pid = os.getpid()
         self._saved_step: int | None = None
-        self._before: dict[int, _Handler] = {}
+        self._at_warning = signal.SIG_IGN
 
     def listen(self) -> None:
         """Takes the signals over from Lightning, which acts on some of them in mid-step."""
+        self._at_warning = signal.getsignal(signal.SIGUSR1)
         for signum in SIGNALS:
-            self._before[signum] = signal.signal(signum, self._remember)
+            signal.signal(signum, self._remember)
 
     def stop_listening(self) -> None:
         """Gives the signals their meaning before training again."""
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        signal.signal(signal.SIGUSR1, self._before.get(signal.SIGUSR1, signal.SIG_IGN))
+        signal.signal(signal.SIGUSR1, self._at_warning)
 
     def act_at_once(self, saved_step: int) -> None:
         """From now on a signal stops where it arrives: the state after ``saved_step`` is saved.

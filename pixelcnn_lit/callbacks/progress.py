@@ -9,7 +9,7 @@ from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.utilities.types import STEP_OUTPUT
 
 from pixelcnn_lit.images import Batch
-from pixelcnn_lit.messages import OptionError
+from pixelcnn_lit.messages import check_at_least
 from pixelcnn_lit.progress import EVERY, Pace
 
 Figures = dict[str, int | str | float | dict[str, float]]
@@ -42,10 +42,7 @@ class ProgressLines(Callback):
     """
 
     def __init__(self, every_n_seconds: float = EVERY) -> None:
-        if every_n_seconds < 0:
-            raise OptionError(
-                f"callbacks.progress_lines.every_n_seconds={every_n_seconds}: must be 0 or more"
-            )
+        check_at_least("callbacks.progress_lines.every_n_seconds", every_n_seconds, 0)
         self.every_n_seconds = every_n_seconds
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:

@@ -14,6 +14,8 @@ from pixelcnn_lit.images import Batch, image_grid
 from pixelcnn_lit.messages import OptionError, check_at_least
 from pixelcnn_lit.models import LitConvAutoencoder, LitPixelCNNAutoencoder
 
+Autoencoder = LitPixelCNNAutoencoder | LitConvAutoencoder
+
 
 class Reconstructions(AbstractEpochPictures):
     """Saves ``reconstructions/epoch=NNN.png`` with the averaged weights, on rank 0.
@@ -67,7 +69,7 @@ class Reconstructions(AbstractEpochPictures):
 
     def picture(self, model: LightningModule, batch: Batch) -> Tensor:
         """The grid, uint8 (height, width, 3), below the images of ``batch``."""
-        model = cast(LitPixelCNNAutoencoder | LitConvAutoencoder, model)
+        model = cast(Autoencoder, model)
         generator = torch.Generator().manual_seed(self.seed)
         images = batch["image"].to(model.device)
         draws = draw_each(model, images, self.num_draws, generator)
@@ -77,10 +79,7 @@ class Reconstructions(AbstractEpochPictures):
         return image_grid(tiles, num_levels, num_columns=len(images))
 
     def _interpolations(
-        self,
-        model: LitPixelCNNAutoencoder | LitConvAutoencoder,
-        images: Tensor,
-        generator: torch.Generator,
+        self, model: Autoencoder, images: Tensor, generator: torch.Generator
     ) -> Tensor:
         """Row after row: an image, draws on the way, another image."""
         num_pairs = min(self.num_pairs, len(images) // 2)
@@ -97,10 +96,7 @@ class Reconstructions(AbstractEpochPictures):
 
 
 def draw_each(
-    model: LitPixelCNNAutoencoder | LitConvAutoencoder,
-    images: Tensor,
-    num_draws: int,
-    generator: torch.Generator,
+    model: Autoencoder, images: Tensor, num_draws: int, generator: torch.Generator
 ) -> Tensor:
     """Images drawn from the codes of others.
 

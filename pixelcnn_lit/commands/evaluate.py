@@ -24,7 +24,6 @@ from pixelcnn_lit.configuration.run_data import build_data
 from pixelcnn_lit.data.abstract import AbstractImageDataModule
 from pixelcnn_lit.data.tables.source import Split
 from pixelcnn_lit.messages import check_at_least, duration, print_table
-from pixelcnn_lit.metrics import BitsPerDim, NatsPerDim
 from pixelcnn_lit.models import AbstractLitModel, load_model
 from pixelcnn_lit.models.loading import torch_device
 from pixelcnn_lit.progress import progress
@@ -101,19 +100,16 @@ def summary_table(
         options: what was measured.
         seconds: how long it took.
     """
-    bits, nats = BitsPerDim(), NatsPerDim()
-    bits.update(log_prob, num_dims)
-    nats.update(log_prob, num_dims)
-    per_image = -log_prob.double()
-    error = per_image.std().item() / math.sqrt(len(per_image)) if len(per_image) > 1 else math.nan
-    error_bits = error / (num_dims * math.log(2))
+    nats, in_bits = -log_prob.double(), num_dims * math.log(2)
+    mean = nats.mean().item()
+    error = nats.std().item() / math.sqrt(len(nats)) if len(nats) > 1 else math.nan
     table = Table(show_header=False)
     table.add_column(style="bold")
     table.add_column(overflow="fold")
     table.add_row("checkpoint", escape(options.checkpoint))
-    table.add_row(f"{options.split} bits/dim", f"{bits.compute():.4f} ± {error_bits:.4f}")
-    table.add_row("nats/dim", f"{nats.compute():.4f}")
-    table.add_row("nats/image", f"{per_image.mean():.2f} ± {error:.2f}")
+    table.add_row(f"{options.split} bits/dim", f"{mean / in_bits:.4f} ± {error / in_bits:.4f}")
+    table.add_row("nats/dim", f"{mean / num_dims:.4f}")
+    table.add_row("nats/image", f"{mean:.2f} ± {error:.2f}")
     speed = f"{len(log_prob) / seconds:,.0f} images/s"
     table.add_row("images", f"{len(log_prob):,} in {duration(seconds)}, {speed}")
     return table

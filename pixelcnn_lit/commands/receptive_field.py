@@ -34,9 +34,6 @@ class ReceptiveFieldOptions:
 def draw(config: DictConfig) -> None:
     """Draws the picture and prints what is missed.
 
-    Args:
-        config: conf/receptive_field.yaml, composed and checked.
-
     Raises:
         OptionError: naming the option that cannot be met.
     """

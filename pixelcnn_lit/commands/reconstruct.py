@@ -72,13 +72,10 @@ def reconstruct(config: DictConfig) -> None:
     for name, model in [("autoencoder", autoencoder), ("baseline", baseline)]:
         check_fits(model, data, name)
     device = torch_device(options.device)
-    picture = three_columns(
-        autoencoder.to(device),
-        baseline.to(device),
-        data.first_examples("test", options.num_images)["image"].to(device),
-        options.num_draws,
-        torch.Generator().manual_seed(options.seed),
-    )
+    models = autoencoder.to(device), baseline.to(device)
+    images = data.first_examples("test", options.num_images)["image"].to(device)
+    generator = torch.Generator().manual_seed(options.seed)
+    picture = three_columns(*models, images, options.num_draws, generator)
     with writing_to(output):
         write_picture(output, picture.cpu())
     print(f"{output}: image | squared error | {options.num_draws} draws")

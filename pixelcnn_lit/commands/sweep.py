@@ -69,7 +69,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from pixelcnn_lit.trials.offline import report, run_offline
 
     when = f"{datetime.now():%Y-%m-%d_%H-%M-%S-%f}"
-    folder = arguments.folder or Path("runs") / f"sweep-{sweep.name}" / when
+    folder = arguments.folder or Path("runs") / f"sweep-{sweep.path.stem}" / when
     if folder.exists() and any(folder.iterdir()):
         raise OptionError(f"--folder={folder}: holds something already; name another")
     count = arguments.count

@@ -11,18 +11,3 @@ from pixelcnn_lit.configuration.command_line import Parser
 from pixelcnn_lit.configuration.compose import CONF_DIR, SWEEPS_DIR, compose_config
 from pixelcnn_lit.configuration.entry import INTERRUPTED, Command, end_with_error, run
 from pixelcnn_lit.configuration.resolvers import RUN_DIR_VARIABLE
-
-__all__ = [
-    "CONF_DIR",
-    "INTERRUPTED",
-    "RUN_DIR_VARIABLE",
-    "SWEEPS_DIR",
-    "Command",
-    "Parser",
-    "build",
-    "check",
-    "compose_config",
-    "end_with_error",
-    "read_options",
-    "run",
-]

@@ -34,8 +34,7 @@ def check(config: DictConfig, options_type: type) -> None:
             raise OptionError(f"{name}={shown(value)}: {unknown(name, '', list(allowed))}")
     try:
         values = cast(
-            "dict[str, object]",
-            OmegaConf.to_container(config, resolve=True, throw_on_missing=True),
+            "dict[str, object]", OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
         )
     except OmegaConfBaseException as error:  # or an interpolation that leads nowhere
         raise OptionError(explain_omegaconf(error)) from error
@@ -82,12 +81,13 @@ def _check_node(path: str, node: dict[str, object]) -> None:
 
 def _check_options(path: str, options: object, table: Mapping[str, type]) -> None:
     """A node that names an entry of a table and its options, see models/tables.py."""
-    from pixelcnn_lit.models.tables import option_types
+    from pixelcnn_lit.models.tables import option_parameters
 
     if not isinstance(options, dict) or options.get("name") not in table:
         group = path.replace(".", "/")
         raise OptionError(f"{path}={shown(options)}: choose {group}={'|'.join(table)}")
-    _check_values(path, options, option_types(table[options.pop("name")]))
+    allowed = option_parameters(table[options.pop("name")])
+    _check_values(path, options, {name: option.annotation for name, option in allowed.items()})
 
 
 def _check_values(path: str, values: dict[str, object], hints: Mapping[str, object]) -> None:

@@ -7,7 +7,6 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import cast
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
@@ -148,8 +147,7 @@ def _explain_unknown_key(
         return f"{override}: not set so far; to set it, write +{override}"
     if not parent:
         allowed += [g for g in chosen if not re.search("[@/]", g) and g not in allowed]
-    nodes = cast("dict[str, object]", OmegaConf.to_container(node))
-    deeper = [path for key, child in nodes.items() for path in _below(child, f"{parent}.{key}")]
+    deeper = _below(OmegaConf.to_container(node), parent)
     return f"{override}: {unknown(name, parent, allowed, deeper)}"
 
 

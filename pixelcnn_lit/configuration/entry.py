@@ -18,7 +18,7 @@ from pixelcnn_lit.configuration.command_line import CommandLine, read_command_li
 from pixelcnn_lit.configuration.compose import CONF_DIR, compose_config
 from pixelcnn_lit.configuration.help_page import help_page
 from pixelcnn_lit.configuration.wording import explain_omegaconf
-from pixelcnn_lit.messages import OptionError
+from pixelcnn_lit.messages import OptionError, one_line
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C."""
@@ -126,4 +126,4 @@ def _print_error(error: OptionError) -> None:
         raise error
     rank = os.environ.get("LOCAL_RANK", "0")
     prefix = "error" if rank == "0" else f"error (process {rank})"
-    print(f"{prefix}: {' '.join(str(error).split())}", file=sys.stderr)
+    print(f"{prefix}: {one_line(error)}", file=sys.stderr)

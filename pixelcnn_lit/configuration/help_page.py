@@ -26,11 +26,7 @@ _FLAGS = {
 
 
 def help_page(
-    config_name: str,
-    config: DictConfig,
-    line: CommandLine,
-    options_type: type,
-    manual: str | None,
+    config_name: str, config: DictConfig, line: CommandLine, options_type: type, manual: str | None
 ) -> str:
     """The page about a command, whose configuration has just been composed.
 

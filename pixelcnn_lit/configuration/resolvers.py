@@ -15,14 +15,9 @@ RUN_DIR_VARIABLE = "PIXELCNN_LIT_RUN_DIR"
 
 def register_resolvers() -> None:
     """What conf/ may use besides OmegaConf's own: see the functions below."""
-    for name, resolver in {
-        "default_run_dir": default_run_dir,
-        "default_accelerator": default_accelerator,
-        "default_precision": default_precision,
-        "run_name": run_name,
-    }.items():
+    for resolver in (default_run_dir, default_accelerator, default_precision, run_name):
         OmegaConf.register_new_resolver(
-            name, resolver, replace=True, use_cache=name == "default_run_dir"
+            resolver.__name__, resolver, replace=True, use_cache=resolver is default_run_dir
         )
 
 

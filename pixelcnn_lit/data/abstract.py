@@ -15,8 +15,7 @@ from pixelcnn_lit.data.loader import EvaluationLoader, TrainingLoader
 from pixelcnn_lit.data.sharding import Shard, evaluation_sizes, training_sizes
 from pixelcnn_lit.data.tables.decoding import Binarize
 from pixelcnn_lit.data.tables.source import Split
-from pixelcnn_lit.images import Batch, height_and_width
-from pixelcnn_lit.matching import FACTS
+from pixelcnn_lit.images import FACTS, Batch, height_and_width
 from pixelcnn_lit.messages import OptionError, check_at_least
 
 _STAGES: dict[str | None, tuple[Split, ...]] = {
@@ -86,7 +85,7 @@ class AbstractImageDataModule(L.LightningDataModule):
 
     @property
     def facts(self) -> dict[str, object]:
-        """What its images are, by the names in :data:`~pixelcnn_lit.matching.FACTS`."""
+        """What its images are, by the names in :data:`~pixelcnn_lit.images.FACTS`."""
         return {name: getattr(self, name) for name in FACTS}
 
     @property
@@ -108,12 +107,8 @@ class AbstractImageDataModule(L.LightningDataModule):
         """Shuffled, the same number of batches on every rank."""
         shard, examples = Shard.current(self.trainer), self._required("train")
         sizes = training_sizes(len(examples), self.batch_size, shard)
-        identity = {
-            "seed": self.seed,
-            "batch_size": self.batch_size,
-            "num_examples": len(examples),
-            **examples.order_depends_on(shard),
-        }
+        identity = {"seed": self.seed, "batch_size": self.batch_size, "num_examples": len(examples)}
+        identity |= examples.order_depends_on(shard)
         batches = partial(examples.training_batches, shard, self.batch_size, self._augment)
         return TrainingLoader(batches, len(sizes), identity, lambda: self.trainer)
 

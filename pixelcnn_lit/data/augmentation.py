@@ -42,11 +42,10 @@ class Augmentation:
         if self.binarize == "dynamic":
             numbers = uniforms("binarize", self.seed, epoch, indices, images.shape[1:].numel())
             images = (torch.from_numpy(numbers).view_as(images) * 255 < images).to(torch.uint8)
+        batch = {**batch, "image": images}
         if self.flip:
             drawn = uniforms("flip", self.seed, epoch, indices, 1)[:, 0] < 0.5
             mirrored = torch.from_numpy(drawn)[:, None, None, None]
-            images = torch.where(mirrored, images.flip(3), images)
-            if "embedding" in batch and batch["embedding"].ndim == images.ndim:
-                maps = batch["embedding"]
-                batch = {**batch, "embedding": torch.where(mirrored, maps.flip(3), maps)}
-        return {**batch, "image": images}
+            maps = {name: values for name, values in batch.items() if values.ndim == 4}
+            batch |= {name: torch.where(mirrored, x.flip(3), x) for name, x in maps.items()}
+        return batch

@@ -61,7 +61,6 @@ class ArrayExamples(AbstractExamples):
     arrays: Mapping[str, NDArray]
 
     def __len__(self) -> int:
-        """How many examples there are."""
         return len(self.arrays["image"])
 
     def training_batches(

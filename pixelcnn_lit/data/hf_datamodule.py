@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
@@ -11,7 +12,6 @@ from pixelcnn_lit.data.abstract import AbstractImageDataModule, check_one_of
 from pixelcnn_lit.data.decoded_cache import cached_examples
 from pixelcnn_lit.data.examples import AbstractExamples
 from pixelcnn_lit.data.streaming import StreamedExamples
-from pixelcnn_lit.data.tables.cache_dir import default_cache_dir
 from pixelcnn_lit.data.tables.columns import find_columns
 from pixelcnn_lit.data.tables.decoding import Binarize, ImageDecoder, Resize
 from pixelcnn_lit.data.tables.encoded import EncodedSplit, OnCorrupt
@@ -140,7 +140,8 @@ class HFImageDataModule(AbstractImageDataModule):
         self._test_fraction = test_fraction
         self._shuffle_buffer = shuffle_buffer
         self._num_workers = num_workers
-        self._cache_dir = default_cache_dir() if cache_dir is None else Path(cache_dir).expanduser()
+        usual_dir = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "pixelcnn_lit"
+        self._cache_dir = Path(usual_dir if cache_dir is None else cache_dir).expanduser()
         self._columns = partial(
             find_columns,
             image_key=image_key,
@@ -195,11 +196,10 @@ class HFImageDataModule(AbstractImageDataModule):
         own = {s: self._own_name(s) for s in _USUAL_NAMES}
         test = self._test_fraction if own["test"] is None else 0.0
         val = self._val_fraction if own["val"] is None else 0.0
-        if split == "train":
-            return own["train"], (test + val, 1.0)
-        if own[split] is not None:
+        if split != "train" and own[split] is not None:
             return own[split], (0.0, 1.0)
-        low, high = (0.0, test) if split == "test" else (test, test + val)
+        shares = {"test": (0.0, test), "val": (test, test + val), "train": (test + val, 1.0)}
+        low, high = shares[split]
         return (own["train"] if high > low else None), (low, high)
 
     def _own_name(self, split: Split) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -68,13 +69,10 @@ class TrainingLoader:
         """Continue there; warn if the order has changed since."""
         self._epoch, self._batch, self._known = state["epoch"], state["batch"], True
         for name, value in self._identity.items():
-            if state.get(name) != value:
+            if (before := state.get(name)) != value:
                 log.warning(
-                    "Resuming with %s=%s instead of %s: the rest of this epoch has another order, "
-                    "so some of its examples repeat and some are left out",
-                    name,
-                    value,
-                    state.get(name),
+                    f"Resuming with {name}={value} instead of {before}: the rest of this epoch has "
+                    "another order, so some of its examples repeat and some are left out"
                 )
 
     def _driver(self) -> Trainer | None:
@@ -97,6 +95,7 @@ class TrainingLoader:
         return epoch, start
 
 
+@dataclass(frozen=True)
 class EvaluationLoader:
     """The validation or test batches of one rank.
 
@@ -105,17 +104,14 @@ class EvaluationLoader:
         num_steps: how many there are.
     """
 
-    def __init__(self, batches: Callable[[], Iterator[Batch]], num_steps: int) -> None:
-        self._batches = batches
-        self._num_steps = num_steps
+    batches: Callable[[], Iterator[Batch]]
+    num_steps: int
 
     def __len__(self) -> int:
-        """Batches of this rank."""
-        return self._num_steps
+        return self.num_steps
 
     def __iter__(self) -> Iterator[Batch]:
-        """All of them."""
-        return map(_pinned, self._batches())
+        return map(_pinned, self.batches())
 
 
 def _pinned(batch: Batch) -> Batch:

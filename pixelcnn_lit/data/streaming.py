@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import lru_cache
 
 import numpy as np
 import pyarrow as pa
@@ -59,7 +59,6 @@ class StreamedExamples(AbstractExamples):
     shuffle_buffer: int
 
     def __len__(self) -> int:
-        """How many examples there are."""
         return len(self.split)
 
     def training_batches(
@@ -96,27 +95,16 @@ class StreamedExamples(AbstractExamples):
 
 @dataclass(frozen=True)
 class _Stretch:
-    """A rank's part of an epoch's line of rows.
-
-    Attributes:
-        split: the rows.
-        groups: the line's row groups in their order; a group may occur twice.
-        begin: place in the line of the rank's first row.
-        sizes: rows of each of the rank's batches.
-        start: batches that are done already.
-        window: rows that are read, and shuffled among each other, at a time.
-        augment: what is done to each batch.
-        epoch: of training, counted from 0; None to keep the rows in order.
-    """
+    """A rank's part of an epoch's line of rows."""
 
     split: EncodedSplit
-    groups: NDArray[np.int64]
-    begin: int
-    sizes: list[int]
-    start: int
-    window: int
+    groups: NDArray[np.int64]  # row groups in the line's order; a group may occur twice
+    begin: int  # place in the line of the rank's first row
+    sizes: list[int]  # rows of each of the rank's batches
+    start: int  # batches that are done already
+    window: int  # rows that are read, and shuffled among each other, at a time
     augment: Augmentation
-    epoch: int | None
+    epoch: int | None  # of training, counted from 0; None to keep the rows in order
 
     def batches(self, num_workers: int) -> Iterator[Batch]:
         """The batches from ``start`` on."""
@@ -159,35 +147,17 @@ class _Stretch:
 
     def _windows(self, begin: int, end: int, done: int, lane: int) -> Iterator[pa.Table]:
         """Rows ``begin`` … ``end``−1 of the line but for the first ``done``, window by window."""
-        window = self.window
-        latest: tuple[int, pa.Table] | None = None
-        for number in range(done // window, -(-(end - begin) // window)):
-            first = begin + number * window
-            parts = []
-            for group, start, stop in self._pieces(first, min(first + window, end)):
-                # the latest is kept, since the next window often begins inside it
-                if latest is None or latest[0] != group:
-                    latest = (group, self.split.read(group))
-                parts.append(latest[1].slice(start, stop - start))
-            rows = pa.concat_tables(parts)
+        sizes = self.split.counts[self.groups]
+        ends = np.cumsum(sizes)
+        starts = ends - sizes
+        read = lru_cache(maxsize=1)(self.split.read)  # the next window often begins in the latest
+        for first in range(begin + done // self.window * self.window, end, self.window):
+            last = min(first + self.window, end)
+            places = np.flatnonzero((first < ends) & (starts < last) & (sizes > 0))
+            tables = [read(int(group)) for group in self.groups[places]]
+            rows = pa.concat_tables(tables).slice(first - starts[places[0]], last - first)
             if self.epoch is not None:
-                key = [self.augment.seed, self.epoch, lane, number]
+                key = [self.augment.seed, self.epoch, lane, (first - begin) // self.window]
                 order = np.random.default_rng(key).permutation(len(rows))
                 rows = rows.combine_chunks().take(pa.array(order))
-            yield rows.slice(max(0, done - number * window))
-
-    def _pieces(self, begin: int, end: int) -> Iterator[tuple[int, int, int]]:
-        """Rows ``begin`` … ``end``−1 of the line as (group, first row in it, stop)."""
-        place = int(np.searchsorted(self._ends, begin, side="right"))
-        while begin < end:
-            group = int(self.groups[place])
-            group_begin = int(self._ends[place] - self.split.counts[group])
-            stop = min(end, int(self._ends[place]))
-            if stop > begin:
-                yield group, begin - group_begin, stop - group_begin
-            begin, place = stop, place + 1
-
-    @cached_property
-    def _ends(self) -> NDArray[np.int64]:
-        """Where in the line each of its groups ends, (number of groups,)."""
-        return np.cumsum(self.split.counts[self.groups])
+            yield rows.slice(max(0, begin + done - first))

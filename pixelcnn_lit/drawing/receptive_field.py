@@ -51,8 +51,7 @@ class ReceptiveField:
         row, column = self.position
         pixels = torch.arange(height * width).view(height, width)
         past = (pixels < pixels[row, column]).expand(outputs, channels, -1, -1).clone()
-        earlier = torch.arange(channels) < torch.arange(outputs)[:, None]
-        past[:, :, row, column] = earlier
+        past[:, :, row, column] = torch.arange(channels) < torch.arange(outputs)[:, None]
         return past
 
 
@@ -136,15 +135,9 @@ def picture(field: ReceptiveField, title: str) -> Figure:
             looks = _color_name(output, channels) if outputs > 1 else "parameters"
             axes.set_title(f"{looks} ← {_color_name(channel, channels)}", fontsize=9)
     figure.suptitle(title)
-    figure.legend(
-        handles=[
-            Patch(color=_SEEN(0.8), label="seen"),
-            Patch(color=_MISSED, label="past, not seen"),
-            Patch(color=_FUTURE, label="future"),
-        ],
-        loc="outside lower center",
-        ncols=3,
-    )
+    meanings = {"seen": _SEEN(0.8), "past, not seen": _MISSED, "future": _FUTURE}
+    handles = [Patch(color=color, label=label) for label, color in meanings.items()]
+    figure.legend(handles=handles, loc="outside lower center", ncols=3)
     return figure
 
 
@@ -160,5 +153,4 @@ def _draw_panel(axes: Axes, field: ReceptiveField, output: int, channel: int) ->
     axes.imshow(colors.numpy())
     row, column = field.position
     axes.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, linewidth=1.5))
-    axes.set_xticks([])
-    axes.set_yticks([])
+    axes.set(xticks=[], yticks=[])

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers import Logger
-from torch import Tensor
 
 from pixelcnn_lit.files import written_whole
 
@@ -46,7 +45,8 @@ class MetricsFile(Logger):
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         """Adds ``metrics`` to the row of ``step``."""
-        row = {"step": str(step)} | {name: _number(value) for name, value in metrics.items()}
+        written = {name: f"{float(value):.10g}" for name, value in metrics.items()}
+        row = {"step": str(step)} | written
         if any(self._row.get(name, value) != value for name, value in row.items()):
             self.save()
             self._row, self._in_file = {}, {}
@@ -109,7 +109,3 @@ def read_table(path: Path) -> list[dict[str, str]]:
 def read_metric(path: Path, name: str) -> dict[int, float]:
     """One metric of a ``metrics.csv`` by step; empty if it was never logged."""
     return {int(row["step"]): float(row[name]) for row in read_table(path) if row.get(name)}
-
-
-def _number(value: float | Tensor) -> str:
-    return f"{float(value):.10g}"

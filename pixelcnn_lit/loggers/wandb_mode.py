@@ -18,11 +18,10 @@ def choose_mode() -> Mode:
     Raises:
         OptionError: if WANDB_MODE is none of W&B's modes.
     """
-    mode = os.environ.get("WANDB_MODE")
+    mode = os.environ.get("WANDB_MODE", "")
+    mode = {"dryrun": "offline", "run": "online"}.get(mode, mode)  # W&B's old names
     if mode in ("online", "offline", "disabled"):
         return mode
-    if mode in ("dryrun", "run"):  # W&B's old names
-        return "offline" if mode == "dryrun" else "online"
     if mode:
         raise OptionError(f"WANDB_MODE={mode}: must be online, offline or disabled")
     try:

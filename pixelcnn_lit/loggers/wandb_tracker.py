@@ -117,21 +117,18 @@ class WandbTracker(Logger):
     @rank_zero_only
     def log_config(self, config: dict[str, object]) -> None:
         """Stores the whole configuration with the run."""
-        if run := self.experiment:
-            self._guard(lambda: run.config.update(config, allow_val_change=True))
+        self._guard(lambda run: run.config.update(config, allow_val_change=True))
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         """Logs numbers against ``trainer/global_step``."""
-        if run := self.experiment:
-            self._guard(lambda: run.log({**metrics, "trainer/global_step": step}))
+        self._guard(lambda run: run.log({**metrics, "trainer/global_step": step}))
 
     @rank_zero_only
     def log_picture(self, name: str, picture: Tensor, step: int) -> None:
         """Logs ``picture``, uint8 (height, width, 3), on the CPU."""
-        if run := self.experiment:
-            pixels = picture.numpy()  # W&B writes them into the system's temporary folder
-            self._guard(lambda: run.log({name: wandb.Image(pixels), "trainer/global_step": step}))
+        pixels = picture.numpy()  # W&B writes them into the system's temporary folder
+        self._guard(lambda run: run.log({name: wandb.Image(pixels), "trainer/global_step": step}))
 
     @rank_zero_only
     def upload_checkpoint(self, path: Path) -> None:
@@ -196,9 +193,11 @@ class WandbTracker(Logger):
         run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
         return run
 
-    def _guard(self, call: Callable[[], object]) -> None:
+    def _guard(self, call: Callable[[Run], object]) -> None:
+        if (run := self.experiment) is None:
+            return
         try:
-            call()
+            call(run)
         except Exception as error:
             say(f"W&B: tracking ends here, {one_line(error)}")
             self._run = None

@@ -5,13 +5,3 @@ from pixelcnn_lit.models.conv_autoencoder import LitConvAutoencoder
 from pixelcnn_lit.models.loading import load_model
 from pixelcnn_lit.models.model import AbstractLitModel
 from pixelcnn_lit.models.variants import LitGatedPixelCNN, LitPixelCNN, LitPixelCNNPP
-
-__all__ = [
-    "AbstractLitModel",
-    "LitConvAutoencoder",
-    "LitGatedPixelCNN",
-    "LitPixelCNN",
-    "LitPixelCNNAutoencoder",
-    "LitPixelCNNPP",
-    "load_model",
-]

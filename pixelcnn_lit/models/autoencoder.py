@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from pixelcnn_lit.models.model import AbstractLitModel
-from pixelcnn_lit.models.optimization import OptimizerFactory, SchedulerFactory
 from pixelcnn_lit.models.tables import Options
+from pixelcnn_lit.models.trained import OptimizerFactory, SchedulerFactory
 from pixelcnn_lit.networks.base import evaluating
 from pixelcnn_lit.networks.conditions import CodeCondition
 from pixelcnn_lit.networks.encoder import ConvEncoder

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
 
 import torch
-from lightning import LightningModule
-from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
 from pixelcnn_lit.images import Batch, level_dtype, rescale
-from pixelcnn_lit.matching import FACTS
-from pixelcnn_lit.models.optimization import OptimizerFactory, SchedulerFactory, optimization
+from pixelcnn_lit.models.trained import AbstractTrained, OptimizerFactory, SchedulerFactory
 from pixelcnn_lit.networks.conditions import mix
 from pixelcnn_lit.networks.encoder import ConvAutoencoder
 
 
-class LitConvAutoencoder(LightningModule):
+class LitConvAutoencoder(AbstractTrained):
     """A convolutional encoder and a deconvolutional decoder, trained on the squared error.
 
     Source: van den Oord et al. (2016b), §3.3, the middle column of figure 6. It has the encoder of
@@ -37,13 +33,9 @@ class LitConvAutoencoder(LightningModule):
 
     Raises:
         ValueError: naming the argument, if one is out of range.
-
-    Attributes:
-        validation_metrics: what a validation logs.
     """
 
-    validation_metrics: ClassVar[tuple[str, ...]] = ("val/mse",)
-    class_names: None = None
+    validation_metrics = ("val/mse",)
 
     def __init__(
         self,
@@ -57,18 +49,11 @@ class LitConvAutoencoder(LightningModule):
         scheduler: SchedulerFactory | None = None,
     ) -> None:
         image_size = list(image_size)
-        super().__init__()
+        super().__init__(optimizer, scheduler)
         self.num_levels = num_levels
         self.network = ConvAutoencoder(channels, image_size, latent_dim, num_encoder_filters)
-        self.make_optimizer = optimizer
-        self.make_scheduler = scheduler
         self.metrics = nn.ModuleDict({"val": MeanMetric(), "test": MeanMetric()})
         self.save_hyperparameters(ignore=["optimizer", "scheduler"])
-
-    @property
-    def facts(self) -> dict[str, object]:
-        """What it takes of images, by the names in :data:`~pixelcnn_lit.matching.FACTS`."""
-        return {name: self.hparams[name] for name in FACTS if name in self.hparams}
 
     def squared_error(self, images: Tensor) -> Tensor:
         """Mean squared error of the reconstruction of each image.
@@ -105,25 +90,8 @@ class LitConvAutoencoder(LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss, the mean squared error of the batch."""
         loss = self.squared_error(batch["image"]).mean()
-        size = len(batch["image"])
-        self.log("train/mse", loss.detach(), batch_size=size, prog_bar=True)
+        self.log("train/mse", loss, batch_size=len(batch["image"]), prog_bar=True)
         return loss
-
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Count the batch into ``val/mse``."""
-        self._measure("val", batch)
-
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Count the batch into ``test/mse``."""
-        self._measure("test", batch)
-
-    def configure_optimizers(self) -> OptimizerLRScheduler:
-        """The optimizer, and the scheduler at every step."""
-        return optimization(self.parameters(), self.make_optimizer, self.make_scheduler)
-
-    def on_save_checkpoint(self, checkpoint: dict[str, object]) -> None:
-        """Say which class reads the file again."""
-        checkpoint["model_class"] = type(self).__name__
 
     def _measure(self, stage: str, batch: Batch) -> None:
         metric = self.metrics[stage]

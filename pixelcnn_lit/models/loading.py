@@ -31,8 +31,7 @@ def load_model(checkpoint: str | Path) -> AbstractLitModel:
     Raises:
         OptionError: if there is none, it is damaged, or it belongs to no model with a likelihood.
     """
-    classes: tuple[type[AbstractLitModel], ...] = MODELS
-    return load_one_of(classes, checkpoint, "checkpoint")
+    return load_one_of(MODELS, checkpoint, "checkpoint")
 
 
 def load_one_of(classes: Sequence[type[Model]], checkpoint: str | Path, option: str) -> Model:

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import math
-from abc import ABC
 from collections.abc import Callable, Sequence
-from typing import ClassVar, cast
+from typing import ClassVar
 
 import torch
-from lightning import LightningModule
-from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
 from pixelcnn_lit import sampling
 from pixelcnn_lit.images import Batch, check_levels, height_and_width, level_dtype
-from pixelcnn_lit.matching import FACTS
 from pixelcnn_lit.metrics import bits_per_dim, nats_per_dim, per_dim_metrics
-from pixelcnn_lit.models.optimization import OptimizerFactory, SchedulerFactory, optimization
 from pixelcnn_lit.models.tables import (
     TABLES,
     Options,
@@ -26,12 +21,13 @@ from pixelcnn_lit.models.tables import (
     make_likelihood,
     make_network,
 )
+from pixelcnn_lit.models.trained import AbstractTrained, OptimizerFactory, SchedulerFactory
 from pixelcnn_lit.networks.base import evaluating
 from pixelcnn_lit.networks.conditions import AbstractCondition, LabelCondition, mix
 from pixelcnn_lit.networks.weight_norm import initialise
 
 
-class AbstractLitModel(LightningModule, ABC):
+class AbstractLitModel(AbstractTrained):
     """The one LightningModule of all variants: levels to nats, and the way back.
 
     A final class says what its network and likelihood usually are, and what it is conditioned on.
@@ -54,19 +50,15 @@ class AbstractLitModel(LightningModule, ABC):
     Attributes:
         pixel_model: input, network, likelihood and size, as sampling takes them; they are
             attributes of the model, too.
-        class_names: what the labels 0, 1, … stand for, from the data trained on; kept in the
-            checkpoint.
         metrics: bits and nats per dimension over whole splits, by stage and name.
-        validation_metrics: what a validation logs.
         tables: what ``network``, ``likelihood`` and ``input`` may name.
 
     Raises:
         ValueError: naming the argument, if one is out of range.
     """
 
-    validation_metrics: ClassVar[tuple[str, ...]] = ("val/bits_per_dim", "val/nats_per_dim")
+    validation_metrics = ("val/bits_per_dim", "val/nats_per_dim")
     tables: ClassVar = TABLES
-    class_names: list[str] | None = None
 
     def __init__(
         self,
@@ -82,7 +74,7 @@ class AbstractLitModel(LightningModule, ABC):
         scheduler: SchedulerFactory | None,
         own_options: dict[str, Value],
     ) -> None:
-        super().__init__()
+        super().__init__(optimizer, scheduler)
         input = input or {"name": "levels"}
         self.image_size = height_and_width(image_size)
         self.input = make_input(input, channels, num_levels)
@@ -94,8 +86,6 @@ class AbstractLitModel(LightningModule, ABC):
         self.pixel_model = sampling.PixelModel(
             self.input, self.network, self.likelihood, self.image_size
         )
-        self.make_optimizer = optimizer
-        self.make_scheduler = scheduler
         self.metrics = nn.ModuleDict({stage: per_dim_metrics() for stage in ("val", "test")})
         plain = {
             **{"channels": channels, "num_levels": num_levels, "image_size": [*self.image_size]},
@@ -104,11 +94,6 @@ class AbstractLitModel(LightningModule, ABC):
             "input": all_options("input", input),
         }
         self.save_hyperparameters(plain | own_options)
-
-    @property
-    def facts(self) -> dict[str, object]:
-        """What it takes of images, by the names in :data:`~pixelcnn_lit.matching.FACTS`."""
-        return {name: self.hparams[name] for name in FACTS if name in self.hparams}
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -258,24 +243,11 @@ class AbstractLitModel(LightningModule, ABC):
         """The loss, bits/dim of the batch: its gradient does not grow with the image."""
         log_prob = self._log_prob(batch["image"], self._cond_of(batch))
         loss = bits_per_dim(log_prob, self.num_dims).mean()
-        nats = nats_per_dim(log_prob.detach(), self.num_dims).mean()
-        for name, value in [("bits_per_dim", loss.detach()), ("nats_per_dim", nats)]:
-            self.log(
-                f"train/{name}",
-                value,
-                batch_size=len(log_prob),
-                prog_bar=name == "bits_per_dim",
-                sync_dist=self.trainer.world_size > 1,
-            )
+        nats = nats_per_dim(log_prob, self.num_dims).mean()
+        size, sync = len(log_prob), self.trainer.world_size > 1
+        self.log("train/bits_per_dim", loss, prog_bar=True, batch_size=size, sync_dist=sync)
+        self.log("train/nats_per_dim", nats, batch_size=size, sync_dist=sync)
         return loss
-
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Count the batch into ``val/bits_per_dim`` and ``val/nats_per_dim``."""
-        self._measure("val", batch)
-
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Count the batch into ``test/bits_per_dim`` and ``test/nats_per_dim``."""
-        self._measure("test", batch)
 
     def setup(self, stage: str) -> None:
         """Initialise from the first batch before anything wraps the module; not on resume."""
@@ -301,19 +273,6 @@ class AbstractLitModel(LightningModule, ABC):
             cond = self._network_cond(None if value is None else value.to(device), len(x), x)
             initialise(self.network, x, cond)
         self.to(home)
-
-    def configure_optimizers(self) -> OptimizerLRScheduler:
-        """The optimizer, and the scheduler at every step."""
-        return optimization(self.parameters(), self.make_optimizer, self.make_scheduler)
-
-    def on_save_checkpoint(self, checkpoint: dict[str, object]) -> None:
-        """Say which class reads the file again, and what its labels are called."""
-        checkpoint["model_class"] = type(self).__name__
-        checkpoint["class_names"] = self.class_names
-
-    def on_load_checkpoint(self, checkpoint: dict[str, object]) -> None:
-        """Take up what the labels are called."""
-        self.class_names = cast("list[str] | None", checkpoint.get("class_names"))
 
     def _cond_of(self, batch: Batch) -> Tensor | None:
         """What the batch gives of the condition, beside its images."""

@@ -7,6 +7,8 @@ import math
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from pixelcnn_lit.messages import check_at_least
+
 
 def exponential(
     optimizer: Optimizer, decay: float = 0.999995, num_warmup_steps: int = 0
@@ -60,6 +62,5 @@ def cosine(
 
 def _warmup(step: int, num_warmup_steps: int) -> float:
     """A linear rise from 1/num_warmup_steps at step 0 to 1 at the end of the warm-up."""
-    if num_warmup_steps < 0:
-        raise ValueError(f"num_warmup_steps={num_warmup_steps}: must be 0 or more")
+    check_at_least("num_warmup_steps", num_warmup_steps, 0)
     return min(1.0, (step + 1) / num_warmup_steps) if num_warmup_steps else 1.0

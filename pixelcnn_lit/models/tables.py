@@ -29,6 +29,7 @@ from pixelcnn_lit.networks import (
     PixelCNNPP,
 )
 
+Made = typing.TypeVar("Made", bound=Callable[..., object])
 Value = int | float | str | bool | list | None
 Options = Mapping[str, Value]
 """``name`` and the options of what has that name; those left out have their defaults."""
@@ -59,16 +60,14 @@ def make_input(given: Options, num_colors: int, num_levels: int) -> AbstractInpu
     Raises:
         ValueError: naming the option that is unknown or out of range, as the functions below.
     """
-    name, options = _chosen("input", given)
-    with within("input"):
-        return INPUTS[name](num_colors, num_levels, **options)
+    with _chosen("input", INPUTS, given) as (make, options):
+        return make(num_colors, num_levels, **options)
 
 
 def make_likelihood(given: Options, channels: int, num_levels: int) -> AbstractLikelihood:
     """The likelihood that ``given`` names, of ``channels`` colours with ``num_levels`` levels."""
-    name, options = _chosen("likelihood", given)
-    with within("likelihood"):
-        return LIKELIHOODS[name](channels, num_levels, **options)
+    with _chosen("likelihood", LIKELIHOODS, given) as (make, options):
+        return make(channels, num_levels, **options)
 
 
 def make_network(
@@ -79,9 +78,7 @@ def make_network(
     image_size: tuple[int, int],
 ) -> AbstractNetwork:
     """The network that ``given`` names, between an input and a likelihood."""
-    name, options = _chosen("network", given)
-    make = NETWORKS[name]
-    with within("network"):
+    with _chosen("network", NETWORKS, given) as (make, options):
         network = make(
             make.options_type(**options),
             input.in_channels,
@@ -96,32 +93,30 @@ def make_network(
 
 def all_options(section: str, given: Options) -> dict[str, Value]:
     """``given`` and the defaults of what it leaves out, as plain values."""
-    made = TABLES[section][str(given["name"])]
-    parameters = inspect.signature(_taker(made)).parameters
-    values = {name: given.get(name, parameters[name].default) for name in option_types(made)}
+    parameters = option_parameters(TABLES[section][str(given["name"])])
+    values = {name: given.get(name, option.default) for name, option in parameters.items()}
     lists = {name: list(v) if isinstance(v, tuple) else v for name, v in values.items()}
     return {"name": given["name"], **lists}
 
 
-def option_types(made: Callable[..., object]) -> dict[str, object]:
-    """The options of a class in a table, and their types: what the data do not decide."""
-    decided = {"channels", "num_colors", "num_levels", "return"}
-    hints = typing.get_type_hints(_taker(made).__init__)  # type: ignore[misc]
-    return {name: hint for name, hint in hints.items() if name not in decided}
+def option_parameters(made: Callable[..., object]) -> dict[str, inspect.Parameter]:
+    """The options of a class in a table, with types and defaults: what the data do not decide."""
+    taker = getattr(made, "options_type", made)  # networks have a class of options
+    parameters = inspect.signature(taker, eval_str=True).parameters
+    decided = {"channels", "num_colors", "num_levels"}
+    return {name: option for name, option in parameters.items() if name not in decided}
 
 
-def _taker(made: Callable[..., object]) -> Callable[..., object]:
-    """What takes the options: the class of the options of a network, or the class itself."""
-    return getattr(made, "options_type", made)
-
-
-def _chosen(section: str, given: Options) -> tuple[str, dict[str, typing.Any]]:
-    """The name in ``given`` and its options, of which there are such."""
-    table, name = TABLES[section], given.get("name")
+@contextmanager
+def _chosen(
+    section: str, table: Mapping[str, Made], given: Options
+) -> Iterator[tuple[Made, dict[str, typing.Any]]]:
+    """What ``given`` names and its options; what they get wrong is told with their section."""
+    name = given.get("name")
     if name not in table:
         raise ValueError(f"{section}.name={name}: allowed are {', '.join(table)}")
     options = {option: value for option, value in given.items() if option != "name"}
-    allowed = option_types(table[str(name)])
+    allowed = option_parameters(table[str(name)])
     for option in options.keys() - allowed:
         close = get_close_matches(option, allowed, n=1)
         meant = f"; did you mean {close[0]}?" if close else ""
@@ -129,13 +124,7 @@ def _chosen(section: str, given: Options) -> tuple[str, dict[str, typing.Any]]:
         raise ValueError(
             f"{section}.{option}={given[option]}: no such option{meant} {name} takes {takes}"
         )
-    return str(name), options
-
-
-@contextmanager
-def within(section: str) -> Iterator[None]:
-    """What a part finds wrong with its options is told with the name of its section."""
     try:
-        yield
+        yield table[str(name)], options
     except ValueError as error:
         raise ValueError(f"{section}.{error}") from error

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import ClassVar, final
 
 from pixelcnn_lit.models.model import AbstractLitModel
-from pixelcnn_lit.models.optimization import OptimizerFactory, SchedulerFactory
 from pixelcnn_lit.models.tables import Options
+from pixelcnn_lit.models.trained import OptimizerFactory, SchedulerFactory
 from pixelcnn_lit.networks.conditions import make_condition
 
 

@@ -93,7 +93,7 @@ def _run(
         folder / f"{number:03d}",
         metric=sweep.metric,
         should_stop=should_stop,
-        group=f"{sweep.name} {folder.name}",
+        group=f"{sweep.path.stem} {folder.name}",
     )
     suggestion.history = [{sweep.metric: value} for value in trial.history.values()]
     if trial.best is not None:

@@ -46,9 +46,8 @@ def plot(trials: list[Trial], metric: str) -> Figure:
     panels = figure.subplots(1, len(names) + 1, sharey=True, squeeze=False)[0]
     values = [trial.best for trial in trials]
     panels[0].plot([trial.number for trial in trials], values, "o")
-    panels[0].set_xlabel("trial")
+    panels[0].set(xlabel="trial", ylabel=metric)
     panels[0].xaxis.get_major_locator().set_params(integer=True)
-    panels[0].set_ylabel(metric)
     for panel, name in zip(panels[1:], names, strict=True):
         chosen = [trial.options[name] for trial in trials]
         numeric = all(isinstance(value, int | float) for value in chosen)

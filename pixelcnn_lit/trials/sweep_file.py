@@ -25,11 +25,6 @@ class Sweep:
     config: dict[str, object]
     metric: str
 
-    @property
-    def name(self) -> str:
-        """Of the file, without its ending."""
-        return self.path.stem
-
 
 def read_sweep(name: str) -> Sweep:
     """Reads a sweep's file.

@@ -69,25 +69,19 @@ def run_trial(
     """
     log = run_dir.with_suffix(".log")
     log.parent.mkdir(parents=True, exist_ok=True)
-    train = [sys.executable, "-m", "pixelcnn_lit", "train"]
-    environment = {"WANDB_MODE": "offline", **os.environ, "WANDB_RUN_GROUP": group}
+    train = [sys.executable, "-m", "pixelcnn_lit", "train", *arguments, f"run_dir={run_dir}"]
+    env = {"WANDB_MODE": "offline", **os.environ, "WANDB_RUN_GROUP": group}
     history: dict[int, float] = {}
     stopped = False
     start = time.monotonic()
     with log.open("w") as output:
-        process = subprocess.Popen(
-            [*train, *arguments, f"run_dir={run_dir}"],
-            env=environment,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
+        process = subprocess.Popen(train, env=env, stdout=output, stderr=subprocess.STDOUT)
         try:
             while process.poll() is None:
                 time.sleep(0.2)
                 now = read_metric(run_dir / "metrics.csv", metric)
                 if now != history and not stopped:
-                    history = now
-                    stopped = should_stop(history)
+                    history, stopped = now, should_stop(now)
                     if stopped:
                         process.terminate()
         except BaseException:  # Ctrl-C: no trial outlives its sweep
@@ -98,17 +92,11 @@ def run_trial(
                 process.kill()
                 process.wait()
             raise
+    seconds = time.monotonic() - start
     history = read_metric(run_dir / "metrics.csv", metric)
     ended: dict[int, State] = {0: "finished", 2: "invalid"}
     state = "stopped" if stopped else ended.get(process.returncode, "crashed")
     lines = log.read_text().split("\n") if state in ("invalid", "crashed") else []
-    message = next((line.strip() for line in reversed(lines) if line.strip()), "")
-    return Trial(
-        number,
-        options,
-        run_dir,
-        state,
-        history,
-        message.removeprefix("error: "),
-        time.monotonic() - start,
-    )
+    last = next((line.strip() for line in reversed(lines) if line.strip()), "")
+    message = last.removeprefix("error: ")
+    return Trial(number, options, run_dir, state, history, message, seconds)

@@ -64,10 +64,8 @@ class CausalField:
         visible_offset: Sequence[int] = (0, -1),
         visible_weight: float = 0.25,
     ) -> None:
-        for option, offset in {
-            "hidden_offset": hidden_offset,
-            "visible_offset": visible_offset,
-        }.items():
+        offsets = {"hidden_offset": hidden_offset, "visible_offset": visible_offset}
+        for option, offset in offsets.items():
             if len(offset) != 2 or tuple(offset) >= (0, 0):
                 raise OptionError(
                     f"{option}={list(offset)} must be [rows, columns] and point up, or left in the "
@@ -151,20 +149,14 @@ class CausalField:
     def _entropies(self) -> NDArray[np.float64]:
         """Entropy of each value given its past, in nats; (dims,)."""
         (_, hidden), (_, visible) = self._copies
-        both = (hidden >= 0) & (visible >= 0)
-        agree = np.where(both, self._agreement()[hidden, visible], 0)
-        masses = [weight * (parents >= 0) for weight, parents in self._copies]
-        uniform = self._fresh / self.num_levels
-        apart = self._entropy(uniform, masses)
-        together = self._entropy(uniform, [masses[0] + masses[1]])
+        agree = np.where((hidden >= 0) & (visible >= 0), self._agreement()[hidden, visible], 0)
+        uniform = self._fresh / self.num_levels  # every level has so much, those of parents more
+        first, second = (weight * (parents >= 0) for weight, parents in self._copies)
+        on_two = _surprise(uniform + first) + _surprise(uniform + second)
+        on_one = _surprise(uniform + (first + second))
+        apart = (self.num_levels - 2) * _surprise(uniform) + on_two
+        together = (self.num_levels - 1) * _surprise(uniform) + on_one
         return agree * together + (1 - agree) * apart
-
-    def _entropy(
-        self, uniform: NDArray[np.float64], masses: Sequence[NDArray[np.floating]]
-    ) -> NDArray[np.float64]:
-        """Of a uniform part plus extra mass on as many different levels; nats, (dims,)."""
-        rest = (self.num_levels - len(masses)) * _surprise(uniform)
-        return rest + sum(_surprise(uniform + mass) for mass in masses)
 
     def _agreement(self) -> NDArray[np.float64]:
         """P(value d = value q) for all pairs; (dims, dims) float64: half a gigabyte at 8192."""

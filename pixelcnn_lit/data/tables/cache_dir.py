@@ -1,10 +1,9 @@
-"""Cache folder: where it lies, its notes, and what to say if it cannot be written."""
+"""Cache folder: its notes, and what to say if it cannot be written."""
 
 from __future__ import annotations
 
 import errno
 import hashlib
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,12 +13,6 @@ from pixelcnn_lit.messages import OptionError
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _NO_CACHE_DIR = (errno.EACCES, errno.EROFS, errno.EEXIST, errno.ENOTDIR, errno.ENOLCK)
-
-
-def default_cache_dir() -> Path:
-    """Where caches go unless told otherwise."""
-    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "pixelcnn_lit"
 
 
 @contextmanager

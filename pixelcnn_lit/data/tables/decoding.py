@@ -54,15 +54,17 @@ class ImageDecoder:
     quantize: bool = False
     binarize: Binarize | None = None
 
-    def __call__(self, encoded: EncodedImage, where: Callable[[], str]) -> NDArray[np.uint8]:
+    def __call__(
+        self, encoded: EncodedImage | bytes | None, where: Callable[[], str]
+    ) -> NDArray[np.uint8]:
         """One picture as levels (C, H, W).
 
         Args:
-            encoded: the picture file.
+            encoded: the picture file, its bytes, or None where a row has none.
             where: tells file and row, for messages.
 
         Raises:
-            CorruptImageError: if the file cannot be decoded.
+            CorruptImageError: if there is no file or it cannot be decoded.
             OptionError: if size, colours or levels differ from what was asked.
         """
         picture = self._coloured(_open_picture(encoded, where), where)
@@ -133,11 +135,14 @@ def holds_bytes(picture: Image.Image) -> bool:
     return picture.mode[0] not in "IF"
 
 
-def _open_picture(encoded: EncodedImage, where: Callable[[], str]) -> Image.Image:
+def _open_picture(encoded: EncodedImage | bytes | None, where: Callable[[], str]) -> Image.Image:
     """The decoded picture; all its pixels are read, so a cut-off file is noticed."""
+    if encoded is None:
+        raise CorruptImageError(f"{where()} has no picture; say on_corrupt=skip to leave it out")
+    file = EncodedImage(bytes=encoded, path=None) if isinstance(encoded, bytes) else encoded
     try:
-        content = encoded["bytes"]
-        picture = Image.open(io.BytesIO(content) if content is not None else str(encoded["path"]))
+        content = file["bytes"]
+        picture = Image.open(io.BytesIO(content) if content is not None else str(file["path"]))
         picture.load()
     except (OSError, SyntaxError, ValueError, EOFError) as error:
         raise CorruptImageError(

@@ -6,7 +6,7 @@ import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Literal
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pixelcnn_lit.data.randomness import uniforms
 from pixelcnn_lit.data.tables.cache_dir import memoized
 from pixelcnn_lit.data.tables.columns import Columns
-from pixelcnn_lit.data.tables.decoding import CorruptImageError, EncodedImage, ImageDecoder
+from pixelcnn_lit.data.tables.decoding import CorruptImageError, ImageDecoder
 from pixelcnn_lit.data.tables.table import AbstractTable
 from pixelcnn_lit.messages import OptionError
 from pixelcnn_lit.progress import progress
@@ -128,7 +128,7 @@ class EncodedSplit:
         corrupt: dict[int, str] = {}
         for place, picture in enumerate(rows["image"].to_pylist()):
             try:
-                images.append(self._decode_one(picture, int(numbers[place])))
+                images.append(self.decoder(picture, partial(self.table.where, int(numbers[place]))))
             except CorruptImageError as error:
                 if self.on_corrupt == "raise":
                     raise
@@ -158,14 +158,6 @@ class EncodedSplit:
                     return decoded
         raise OptionError(f"{self.table.where(row)} ff.: every picture is corrupt")
 
-    def _decode_one(self, picture: EncodedImage | bytes | None, row: int) -> NDArray[np.uint8]:
-        if picture is None:
-            where = self.table.where(row)
-            raise CorruptImageError(f"{where} has no picture; say on_corrupt=skip to leave it out")
-        if isinstance(picture, bytes):
-            picture = {"bytes": picture, "path": None}
-        return self.decoder(picture, lambda: self.table.where(row))
-
     def _select(
         self, group: int, rows: pa.Table | None
     ) -> tuple[NDArray[np.int64], NDArray[np.int64] | None]:
@@ -188,11 +180,10 @@ class EncodedSplit:
             raise OptionError(f"label_key={key}: {self.table.where(start)} ff. lack labels")
         labels = rows[key].to_numpy()[:size].astype(np.int64)
         if (wanted := self.columns.labels) is not None:
-            keep &= np.isin(labels, wanted)
             new_label = {old: new for new, old in enumerate(wanted)}
-            chosen = [new_label[int(label)] for label in labels[keep]]
-            return np.flatnonzero(keep), np.array(chosen, np.int64)
-        if self.num_classes is not None:
+            labels = np.array([new_label.get(old, -1) for old in labels.tolist()], np.int64)
+            keep &= labels >= 0
+        elif self.num_classes is not None:
             wrong = np.flatnonzero((labels < 0) | (labels >= self.num_classes))
             if len(wrong):
                 where = self.table.where(start + int(wrong[0]))
@@ -209,8 +200,7 @@ class EncodedSplit:
         """
         counts = np.zeros(len(self.table.group_sizes), np.int64)
         if self.columns.label is None or self.columns.labels is None:
-            for group in range(len(counts)):
-                counts[group] = len(self._select(group, None)[0])
+            counts[:] = [len(self._select(group, None)[0]) for group in range(len(counts))]
             return counts
         most = np.inf if self.max_examples is None else self.max_examples
         groups = np.flatnonzero(self.table.group_starts < most).tolist()
@@ -229,12 +219,7 @@ class EncodedSplit:
         return counts
 
     def _embeddings(self, rows: pa.Table) -> NDArray[np.float32]:
-        """Lists of lists as one array.
-
-        Raises:
-            OptionError: if one is missing, or they are of different lengths or not of length
-                ``embedding_dim``.
-        """
+        """Lists of lists as one array; refuses gaps and lengths that differ or are not expected."""
         key, shape = self.columns.embedding, [len(rows)]
         values = rows["embedding"].combine_chunks()
         values = values.storage if isinstance(values, pa.ExtensionArray) else values

@@ -159,8 +159,8 @@ class ImageConv2d(AbstractConv2d):
 
     def forward(self, x: Tensor, cache: RasterCache | None = None) -> Tensor:
         """(B, in, H, W) to (B, out, H, W); a walk holds the image itself and ``x`` is not read."""
-        if cache is None:
-            return self.whole(x)
+        if cache is None:  # of one channel torch cannot tell that it comes last
+            return self.whole(x).contiguous(memory_format=torch.channels_last)
         if cache.column is None:
             return cache.keep(self, lambda: _ImageRows(self, cache, len(self.rows))).convolve()
         return cache.keep(self, lambda: _ImagePixels(self, cache)).step(cache.column)

@@ -473,8 +473,8 @@ MUTANTS = [
     Mutant(
         "dropout that drops x and −x together",
         "layers/activation.py",
-        "        kept[..., 1:, :].neg_()",
-        "        kept[..., 1:, :] = -kept[..., :1, :]",
+        "    kept[..., 1:, :].neg_()",
+        "    kept[..., 1:, :] = -kept[..., :1, :]",
         select("activation"),
     ),
     Mutant(

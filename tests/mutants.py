@@ -181,8 +181,8 @@ MUTANTS = [
     Mutant(
         "weight norm per input channel of a transposed convolution",
         "networks/weight_norm.py",
-        "dim=1 if isinstance(layer, Upsample) else 0)",
-        "dim=0)",
+        "axis=1 if isinstance(layer, Upsample) else 0)",
+        "axis=0)",
         INITIALISED,
     ),
     Mutant(
@@ -429,8 +429,8 @@ MUTANTS = [
     Mutant(
         "no residual connection (PixelCNN++)",
         "networks/pixelcnn_pp.py",
-        "return x + value * torch.sigmoid(gate)",
-        "return value * torch.sigmoid(gate)",
+        "return x + gate(hidden)",
+        "return gate(hidden)",
         PAPER_PP,
     ),
     Mutant(
@@ -450,16 +450,62 @@ MUTANTS = [
     Mutant(
         "half the dropout",
         "networks/pixelcnn_pp.py",
-        "nn.Dropout(options.dropout)",
-        "nn.Dropout(options.dropout / 2)",
+        "self.dropout = options.dropout",
+        "self.dropout = options.dropout / 2",
         select("reference_networks", "dropout"),
     ),
     Mutant(
-        "dropout after the second convolution",
+        "dropout of x and −x at once, before the activation",
         "networks/pixelcnn_pp.py",
-        "hidden = self.conv_out(self.dropout(self.activation(hidden)), cache)",
-        "hidden = self.dropout(self.conv_out(self.activation(hidden), cache))",
+        "hidden = self.activation.bordered(hidden, self.conv_out.border, dropout)",
+        "hidden = self.activation.bordered(\n"
+        "                F.dropout(hidden, dropout), self.conv_out.border\n"
+        "            )",
         select("reference_networks", "dropout"),
+    ),
+    Mutant(
+        "dropout that does not scale what it keeps",
+        "layers/activation.py",
+        "return kept, steps / (steps - dropped)",
+        "return kept, 1.0",
+        select("activation"),
+    ),
+    Mutant(
+        "dropout that drops x and −x together",
+        "layers/activation.py",
+        "    kept[..., 1:, :].neg_()",
+        "    kept[..., 1:, :] = -kept[..., :1, :]",
+        select("activation"),
+    ),
+    Mutant(
+        "gradient of the half of −x with the wrong sign",
+        "layers/activation.py",
+        "total = halves[0] - halves[1] if",
+        "total = halves[0] + halves[1] if",
+        select("activation"),
+    ),
+    Mutant(
+        "gradient of what dropout has silenced",
+        "layers/activation.py",
+        "total = halves[0] * signs[0]",
+        "total = halves[0] * 1",
+        select("activation"),
+    ),
+    Mutant(
+        "border with what lay in memory",
+        "layers/activation.py",
+        "                edge.zero_()",
+        "                edge.fill_(1)",
+        select("activation"),
+    ),
+    Mutant(
+        "skips whose weights are taken map after map",
+        "layers/causal.py",
+        "per_map = self.kernel().view(len(self.bias), self.widening, self.num_maps, -1)",
+        "per_map = self.kernel().view(\n"
+        "            len(self.bias), self.num_maps, self.widening, -1\n"
+        "        ).transpose(1, 2)",
+        PAPER_PP,
     ),
     Mutant(
         "no activation before the parameters (PixelCNN++)",

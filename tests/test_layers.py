@@ -9,7 +9,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
-from torch.nn import functional as F
 
 from pixelcnn_lit.layers import (
     CausalConv2d,
@@ -25,7 +24,6 @@ from pixelcnn_lit.layers import (
     kernel_mask,
 )
 from pixelcnn_lit.layers.causal import AbstractConv2d
-from pixelcnn_lit.networks.pixelcnn_pp import RESNET_ACTIVATIONS
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -297,15 +295,3 @@ def test_28_of_the_49_taps_of_a_7x7_kernel_are_computed_and_24_of_them_open_befo
     assert mask.numel() == 28
     assert mask.sum() == 24
     assert not mask[..., -1, 3:].any()
-
-
-def test_activations_by_name_widen_as_they_say():
-    x = torch.randn(2, 3, 4)
-    for name, expected in [
-        ("concat_elu", torch.cat([F.elu(x), F.elu(-x)], 1)),
-        ("elu", F.elu(x)),
-        ("relu", x.clamp(min=0)),
-    ]:
-        function, widening = RESNET_ACTIVATIONS[name]
-        torch.testing.assert_close(function(x), expected)
-        assert expected.shape[1] == widening * 3

@@ -306,4 +306,4 @@ def test_training_on_lines_of_pixels_does_not_explode(size: list[int]):
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
-    assert max(losses) < 1.1 * losses[0]
+    assert max(losses) < 1.5 * losses[0]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -119,18 +120,19 @@ class Skip(AbstractConv2d):
         per_map = self.kernel().view(len(self.bias), self.widening, self.num_maps, -1)
         return [matrix.flatten(1) for matrix in per_map.unbind(2)]
 
-    def forward(self, maps: Sequence[Active], cache: RasterCache | None = None) -> Tensor:
+    def forward(  # type: ignore[override]
+        self, x: Sequence[Active], cache: RasterCache | None = None
+    ) -> Tensor:
         """Each (B, in, H, W) to (B, out, H, W); on a walk (N, in) to (N, out)."""
         if cache is not None:
             matrix = cache.keep(self, lambda: torch.cat(self.matrices(), 1).T.contiguous())
-            return torch.addmm(self.bias, torch.cat(maps, 1), matrix)
-        bias, total = self.bias, None
-        for x, matrix in zip(maps, self.matrices(), strict=True):
+            return torch.addmm(self.bias, torch.cat(cast("list[Tensor]", x), 1), matrix)
+        parts = [
             # over the border, too: what is contiguous needs no copy
-            part = F.linear(x.maps.movedim(1, -1), matrix, bias).movedim(-1, 1)
-            part = inside(part, x.border)
-            bias, total = None, part if total is None else total + part
-        return total
+            inside(F.linear(active.maps.movedim(1, -1), matrix).movedim(-1, 1), active.border)
+            for active, matrix in zip(cast("list[Bordered]", x), self.matrices(), strict=True)
+        ]
+        return sum(parts[1:], parts[0] + self.bias[:, None, None])
 
 
 class Output(nn.Module):
@@ -157,8 +159,8 @@ class ImageConv2d(AbstractConv2d):
 
     def forward(self, x: Tensor, cache: RasterCache | None = None) -> Tensor:
         """(B, in, H, W) to (B, out, H, W); a walk holds the image itself and ``x`` is not read."""
-        if cache is None:
-            return self.whole(x)
+        if cache is None:  # of one channel torch cannot tell that it comes last
+            return self.whole(x).contiguous(memory_format=torch.channels_last)
         if cache.column is None:
             return cache.keep(self, lambda: _ImageRows(self, cache, len(self.rows))).convolve()
         return cache.keep(self, lambda: _ImagePixels(self, cache)).step(cache.column)
@@ -175,6 +177,7 @@ class CausalConv2d(AbstractConv2d):
         """(B, in, H, W) to (B, out, H, W); on a walk (N, in) to (N, out) at its position."""
         if cache is None:
             return self.whole(x)
+        assert isinstance(x, Tensor)
         if cache.column is None:
             return cache.keep(self, lambda: RowInputs(self, cache)).step(x)
         return cache.keep(self, lambda: PixelInputs(self, cache)).step(x, cache.column)

@@ -64,7 +64,9 @@ class AbstractTrained(LightningModule, ABC):
         Raises:
             ValueError: naming which of them cannot be built, and why.
         """
-        make_optimizer = self.make_optimizer or (lambda parameters: Adam(parameters, lr=1e-3))
+        make_optimizer = self.make_optimizer or (
+            lambda parameters: Adam(parameters, lr=1e-3, fused=True)
+        )
         try:
             optimizer = make_optimizer(self.parameters())
         except (ValueError, TypeError) as error:

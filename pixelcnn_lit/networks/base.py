@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -16,8 +16,9 @@ Options = TypeVar("Options")
 
 Conds = list[Tensor | None]
 """The condition for every level of resolution."""
-Features = list[list[Tensor]]
-"""Of the rows above, per level, in the order in which ``horizontal`` reads them."""
+Features = list[list[Any]]
+"""Of the rows above, per level, in the order in which ``horizontal`` reads them: tensors, or
+activations within a border where they are of whole images."""
 
 
 class AbstractNetwork(nn.Module, ABC, Generic[Options]):

@@ -45,7 +45,6 @@ RESNET_ACTIVATIONS = {
     "elu": Activation(alpha=1.0, doubled=False),
     "relu": Activation(alpha=0.0, doubled=False),
 }
-"""The activation of a residual block."""
 
 
 @dataclass(frozen=True)
@@ -96,8 +95,7 @@ class PixelCNNPP(AbstractNetwork[PixelCNNPPOptions]):
     """Two streams on several levels of resolution, joined by skip connections.
 
     The stream u sees the rows above, the stream ul also the row so far, so there is no blind
-    spot. Any image size works: the image is padded below and to the right, which causality makes
-    harmless, and the parameters are cropped back.
+    spot. Any image size works: the image is padded below and to the right, which is harmless.
 
     With ``orders_channels`` and several colours a head of two masked 1×1 layers lets the
     parameters of a colour see the earlier colours of the pixel. (The paper has no such head: its
@@ -203,7 +201,7 @@ class Stream(nn.Module):
             nn.ModuleList(block(reads + 1) for _ in range(num_resnet + (level < coarsest)))
             for level in range(num_hierarchies)
         )
-        self.border = self.encoder[0][0].conv_in.border
+        self.border = self.encoder[0][0].conv_in.border  # type: ignore[index]
         upward = range(stride_columns.start, 2) if not reads else range(2)
         self.down = nn.ModuleList(
             Downsample(num_filters, num_filters, range(-1, 1), stride_columns)
@@ -296,15 +294,7 @@ class GatedResnet(nn.Module):
         cond: Tensor | None,
         cache: RasterCache | None = None,
     ) -> Tensor:
-        """(B, F, H, W) to the same; on a walk (N, F) to the same.
-
-        Args:
-            x: the stream.
-            active: its activation, with the border of the block's convolutions.
-            skips: activations from elsewhere.
-            cond: the condition at this level.
-            cache: of a walk, if there is one.
-        """
+        """(B, F, H, W), activated as ``active``, to the same; on a walk (N, F) to the same."""
         hidden = self.conv_in(active, cache)
         if self.skip is not None:
             hidden = hidden + self.skip(skips, cache)

@@ -39,7 +39,8 @@ class WeightNorm(nn.Module):
     def forward(self, norm: Tensor, direction: Tensor) -> Tensor:
         """(1 but for the output channels) and (out, in, rows, columns) to the latter."""
         lines, axis = direction.movedim(1, -1), 3 * self.axis
-        return torch._weight_norm(lines, norm.movedim(1, -1), axis).movedim(-1, 1)
+        weight = torch._weight_norm(lines, norm.movedim(1, -1), axis)  # type: ignore[reportPrivateImportUsage]
+        return weight.movedim(-1, 1)
 
     def right_inverse(self, weight: Tensor) -> tuple[Tensor, Tensor]:
         """The norm and the weight itself as the direction."""

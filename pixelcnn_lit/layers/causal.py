@@ -127,12 +127,15 @@ class Skip(AbstractConv2d):
         if cache is not None:
             matrix = cache.keep(self, lambda: torch.cat(self.matrices(), 1).T.contiguous())
             return torch.addmm(self.bias, torch.cat(cast("list[Tensor]", x), 1), matrix)
-        parts = [
+        bias, total = self.bias, None
+        for active, matrix in zip(cast("list[Bordered]", x), self.matrices(), strict=True):
             # over the border, too: what is contiguous needs no copy
-            inside(F.linear(active.maps.movedim(1, -1), matrix).movedim(-1, 1), active.border)
-            for active, matrix in zip(cast("list[Bordered]", x), self.matrices(), strict=True)
-        ]
-        return sum(parts[1:], parts[0] + self.bias[:, None, None])
+            lines = F.linear(active.maps.movedim(1, -1), matrix, bias)
+            part = inside(lines.movedim(-1, 1), active.border)
+            total = part if total is None else total + part
+            bias = None
+        assert total is not None
+        return total
 
 
 class Output(nn.Module):

@@ -19,6 +19,7 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.seed import isolate_rng
 from lightning.pytorch.utilities.types import STEP_OUTPUT
+from torch import Tensor
 from torch.optim import Optimizer
 
 from pixelcnn_lit.images import Batch
@@ -30,7 +31,7 @@ MOST = 1024
 """Threads that may be asked for; absurd numbers crash OpenMP."""
 ENOUGH = 1.5
 """Seconds of timing after which no further round begins."""
-LONG = 5.0
+LONG = 3.0
 """Seconds after which the first round, in which memory is allotted, is the only one."""
 NUM_ROUNDS = 50
 """At most so many steps with each number."""
@@ -195,7 +196,7 @@ def _steps_of_a_copy(parts: Parts, batch: Batch) -> Callable[[], None]:
     def step() -> None:
         with warnings.catch_warnings(), precision.train_step_context():
             warnings.filterwarnings("ignore", message="You are trying to `self.log")
-            loss = model.training_step(batch, 0)
+            loss = cast(Tensor, model.training_step(batch, 0))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -538,8 +538,8 @@ MUTANTS = [
     Mutant(
         "directions of normed weights ten times too long",
         "networks/pixelcnn_pp.py",
-        "nn.init.normal_(layer.weight, std=0.05)",
-        "nn.init.normal_(layer.weight, std=0.5)",
+        "nn.init.normal_(torch.empty(layer.weight.shape), std=0.05)",
+        "nn.init.normal_(torch.empty(layer.weight.shape), std=0.5)",
         select("laws_training", "directions"),
     ),
     Mutant(

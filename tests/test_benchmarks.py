@@ -31,3 +31,12 @@ def test_the_sampling_benchmark_measures_every_cost() -> None:
     costs = benchmark["measure"](model, 1)
     assert min(costs.forward, costs.cached, costs.naive, costs.memory) > 0
     assert len(benchmark["cells"](case, model, costs)) == len(benchmark["HEADER"])
+
+
+def test_the_training_benchmark_compares_every_model_with_its_textbook() -> None:
+    ended = forkserver.run(str(BENCHMARKS / "training.py"), "--cases", "digits")
+    assert ended.returncode == 0, ended.stderr
+    last = ended.stdout.splitlines()[-1]
+    assert re.fullmatch(r"digits on cpu: [\d.]+( and [\d.]+)* times the textbook's step", last)
+    rows = [line for line in ended.stdout.splitlines() if line.startswith("PixelCNN++ 1/32/5")]
+    assert sum("64 of 8×8×1" in row for row in rows) == len(rows) - 2  # the counts of both models

@@ -163,6 +163,8 @@ def test_an_unknown_choice_is_refused_with_all_choices() -> None:
         ("callbacks.samples.every_n_epochs=often", "an integer"),
         ("seed=x", "an integer"),
         ("matmul_precision=low", "highest or high or medium"),
+        ("threads=two", "auto or an integer"),
+        ("threads=1.5", "auto or an integer"),
     ],
 )
 def test_a_wrong_type_is_refused_with_the_right_one(override: str, allowed: str) -> None:

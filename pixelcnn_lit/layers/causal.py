@@ -42,8 +42,6 @@ class AbstractConv2d(nn.Module, ABC):
         self.columns = columns
         self.stride = stride
         shape = (out_channels, in_channels, len(rows), len(columns))
-        self.weight = nn.Parameter(torch.empty(shape, memory_format=torch.channels_last))
-        self.bias = nn.Parameter(torch.empty(out_channels))
         open_taps = None if mask is None or bool(mask.all()) else mask.expand(shape)
         if open_taps is not None:
             open_taps = open_taps.clone(memory_format=torch.channels_last)
@@ -51,8 +49,11 @@ class AbstractConv2d(nn.Module, ABC):
         fan_in = in_channels * len(rows) * len(columns)
         if open_taps is not None:
             fan_in = max(1.0, float(open_taps.sum()) / out_channels)
-        nn.init.uniform_(self.weight, -1 / math.sqrt(fan_in), 1 / math.sqrt(fan_in))
-        nn.init.uniform_(self.bias, -1 / math.sqrt(fan_in), 1 / math.sqrt(fan_in))
+        bound = 1 / math.sqrt(fan_in)
+        # drawn in the order of the axes, whatever their order in memory
+        weight = nn.init.uniform_(torch.empty(shape), -bound, bound)
+        self.weight = nn.Parameter(weight.contiguous(memory_format=torch.channels_last))
+        self.bias = nn.Parameter(nn.init.uniform_(torch.empty(out_channels), -bound, bound))
 
     def kernel(self) -> Tensor:
         """The weights in force, (out, in, rows, columns)."""
@@ -127,12 +128,15 @@ class Skip(AbstractConv2d):
         if cache is not None:
             matrix = cache.keep(self, lambda: torch.cat(self.matrices(), 1).T.contiguous())
             return torch.addmm(self.bias, torch.cat(cast("list[Tensor]", x), 1), matrix)
-        parts = [
+        bias, total = self.bias, None
+        for active, matrix in zip(cast("list[Bordered]", x), self.matrices(), strict=True):
             # over the border, too: what is contiguous needs no copy
-            inside(F.linear(active.maps.movedim(1, -1), matrix).movedim(-1, 1), active.border)
-            for active, matrix in zip(cast("list[Bordered]", x), self.matrices(), strict=True)
-        ]
-        return sum(parts[1:], parts[0] + self.bias[:, None, None])
+            lines = F.linear(active.maps.movedim(1, -1), matrix, bias)
+            part = inside(lines.movedim(-1, 1), active.border)
+            total = part if total is None else total + part
+            bias = None
+        assert total is not None
+        return total
 
 
 class Output(nn.Module):

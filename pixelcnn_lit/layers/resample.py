@@ -56,12 +56,11 @@ class Upsample(nn.Module):
     def __init__(self, in_channels: int, out_channels: int, columns: range) -> None:
         super().__init__()
         self.columns = columns
-        shape = (in_channels, out_channels, 2, len(columns))
-        self.weight = nn.Parameter(torch.empty(shape, memory_format=torch.channels_last))
-        self.bias = nn.Parameter(torch.empty(out_channels))
         bound = 1 / math.sqrt(in_channels)
-        nn.init.uniform_(self.weight, -bound, bound)
-        nn.init.uniform_(self.bias, -bound, bound)
+        shape = (in_channels, out_channels, 2, len(columns))
+        weight = nn.init.uniform_(torch.empty(shape), -bound, bound)
+        self.weight = nn.Parameter(weight.contiguous(memory_format=torch.channels_last))
+        self.bias = nn.Parameter(nn.init.uniform_(torch.empty(out_channels), -bound, bound))
 
     def whole(self, x: Tensor) -> Tensor:
         """(B, in, H, W) to (B, out, 2H, 2W)."""

@@ -130,7 +130,7 @@ class PixelCNNPP(AbstractNetwork[PixelCNNPPOptions]):
             else Head(num_filters, self.num_params)
         )
         for layer in normed_layers(self):
-            nn.init.normal_(layer.weight, std=0.05)
+            layer.weight.data.copy_(nn.init.normal_(torch.empty(layer.weight.shape), std=0.05))
             nn.init.zeros_(layer.bias)
         if options.weight_norm:
             normalise_weights(self)

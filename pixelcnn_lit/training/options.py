@@ -16,6 +16,8 @@ class RunOptions:
         resume: null for a new run, "auto" for the newest sound checkpoint in ``run_dir`` if there
             is one, or the path of a checkpoint; a SLURM job that is requeued goes on from its own.
         test: measure the best checkpoint on the test images at the end.
+        threads: of a step on the CPU; "auto" takes what a resumed run had, or times a few steps
+            first. OMP_NUM_THREADS in the environment stands above "auto".
         compile: torch.compile the network.
         matmul_precision: of float32 matrix products on a GPU; "high" is TF32.
     """
@@ -24,5 +26,6 @@ class RunOptions:
     run_dir: str
     resume: str | None
     test: bool
+    threads: Literal["auto"] | int
     compile: bool
     matmul_precision: Literal["highest", "high", "medium"]

@@ -22,6 +22,7 @@ from pixelcnn_lit.training.parts import build_parts
 from pixelcnn_lit.training.resume import find_start
 from pixelcnn_lit.training.slurm import requeue_at_warning
 from pixelcnn_lit.training.summary import print_summary
+from pixelcnn_lit.training.threads import MOST, settle_threads
 
 
 def train(config: DictConfig) -> float | None:
@@ -42,11 +43,14 @@ def train(config: DictConfig) -> float | None:
     _prepare_process(options)
     parts = build_parts(config, run_dir)
     checkpoint, first_step = find_start(options.resume, run_dir, parts.model.hparams, parts.trainer)
-    if options.compile:
-        parts.model.network.compile()
     if parts.trainer.is_global_zero:
         parts.data.trainer = parts.trainer  # how many processes share a batch
         parts.data.prepare_data()  # Lightning would do it, but only after the run folder is opened
+    if (threads := settle_threads(options, parts, checkpoint)) is not None:
+        config.threads = threads  # for the record
+    if options.compile:
+        parts.model.network.compile()
+    if parts.trainer.is_global_zero:
         open_run_dir(run_dir, config)
         parts.metrics_file.keep_until(first_step)
     as_dict = cast("dict[str, object]", OmegaConf.to_container(config, resolve=True))
@@ -78,6 +82,8 @@ def train(config: DictConfig) -> float | None:
 def _prepare_process(options: RunOptions) -> None:
     if not 0 <= options.seed < 2**32:
         raise OptionError(f"seed={options.seed}: must be 0 … {2**32 - 1}")
+    if options.threads != "auto" and not 1 <= options.threads <= MOST:
+        raise OptionError(f"threads={options.threads}: must be auto or 1 … {MOST}")
     # for the processes that Lightning starts
     os.environ[configuration.RUN_DIR_VARIABLE] = options.run_dir
     requeue_at_warning()  # which may come before training begins, and during the test

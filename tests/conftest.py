@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -28,7 +29,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if marker := item.get_closest_marker("timeout"):
             longest[item.path] = max(longest[item.path], marker.args[0])
     number = Counter(item.path for item in items)
-    items.sort(key=lambda item: (-longest[item.path], -number[item.path]))
+    # the fork server takes its time to begin: laws, which ask nothing of it, before all others
+    laws = {path: path.name.startswith("test_laws") for path in number}
+    items.sort(key=lambda i: (not laws[i.path], -longest[i.path], -number[i.path]))
+
+
+def pytest_collection_finish() -> None:
+    """What has been imported stays: the garbage collector need not look through it again."""
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -99,7 +99,7 @@ def test_images_that_the_embedding_decides_cost_almost_nothing_once_learnt(
     trainer = Trainer(
         default_root_dir=tmp_path,
         accelerator="cpu",
-        max_epochs=5,
+        max_epochs=4,
         logger=False,
         enable_progress_bar=False,
         enable_model_summary=False,

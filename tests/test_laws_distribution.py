@@ -120,6 +120,7 @@ def test_guidance_leads_from_the_unconditional_distribution_through_the_conditio
     case: Case, guidance: float
 ):
     model = case.build((1, 3), 2, label_dropout=0.2)
+    num_samples = NUM_SAMPLES // 2  # each walks twice
     images = every_image(model)
     with_label = pixels_of(model, images, one_cond(case, model, len(images)), 1.0)
     without = pixels_of(model, images, torch.zeros(len(images), 3), 1.0)
@@ -131,7 +132,7 @@ def test_guidance_leads_from_the_unconditional_distribution_through_the_conditio
         )
         mixed = (guidance * toward + (1 - guidance) * start).log_softmax(-1)
         log_probs += mixed.gather(-1, levels[..., color, None].long()).sum((1, 2, 3))
-    samples = model.sample(NUM_SAMPLES, one_cond(case, model, NUM_SAMPLES), guidance=guidance)
+    samples = model.sample(num_samples, one_cond(case, model, num_samples), guidance=guidance)
     assert_drawn_from(samples, log_probs.exp(), 2)
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from contenders import CASES, PLAIN, Contender, prepare
+from contenders import CASES, OURS, PLAIN, Contender, prepare
 from counting import Counting
 from textbook import textbook_of
 from training import count
 
+from pixelcnn_lit.layers import fused
 from pixelcnn_lit.models import (
     AbstractLitModel,
     LitGatedPixelCNN,
@@ -65,6 +66,15 @@ def test_a_step_of_the_textbook_model_moves_what_public_implementations_move():
     counts = count(Contender(plain, optimizer), images.to("meta"))
     assert counts.convolution_bytes / len(images) == pytest.approx(80e6, rel=0.02)
     assert counts.other_bytes / len(images) == pytest.approx(387e6, rel=0.02)
+
+
+@pytest.mark.skipif(not fused.available(), reason="there is no C++ compiler")
+def test_a_step_of_ours_moves_less_than_half_of_that():
+    contenders, images = prepare(CASES["pp"], torch.device("cpu"))
+    counts = count(contenders[OURS], images)
+    assert counts.convolution_bytes / len(images) < 85e6
+    assert counts.other_bytes / len(images) < 170e6
+    assert counts.num_operations < 2200
 
 
 def test_every_operation_is_counted_with_what_it_reads_and_writes():

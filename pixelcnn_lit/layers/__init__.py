@@ -6,7 +6,8 @@ the features either way, so everything pointwise is written once and only the la
 extent in space, gathered here, know the difference.
 """
 
-from pixelcnn_lit.layers.activation import Activation, Active, gate
+from pixelcnn_lit.layers import fused
+from pixelcnn_lit.layers.activation import RESNET_ACTIVATIONS
 from pixelcnn_lit.layers.causal import CausalConv2d, ImageConv2d, Output, Pointwise, Skip
 from pixelcnn_lit.layers.conditioning import Condition
 from pixelcnn_lit.layers.masks import color_groups, color_mask, kernel_mask
@@ -14,8 +15,7 @@ from pixelcnn_lit.layers.raster_cache import RasterCache
 from pixelcnn_lit.layers.resample import Downsample, Upsample
 
 __all__ = [
-    "Activation",
-    "Active",
+    "RESNET_ACTIVATIONS",
     "CausalConv2d",
     "Condition",
     "Downsample",
@@ -27,6 +27,6 @@ __all__ = [
     "Upsample",
     "color_groups",
     "color_mask",
-    "gate",
+    "fused",
     "kernel_mask",
 ]

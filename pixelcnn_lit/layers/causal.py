@@ -10,13 +10,12 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pixelcnn_lit.layers.activation import Active, Border, Bordered, inside
+from pixelcnn_lit.layers.fused import Border, Bordered
 from pixelcnn_lit.layers.raster_cache import AbstractRowCache, RasterCache
 
 
@@ -104,7 +103,7 @@ class Pointwise(AbstractConv2d):
 
 
 class Skip(AbstractConv2d):
-    """1×1 convolution of the activations of feature maps from elsewhere, each within its border.
+    """1×1 convolution of the activations of feature maps from elsewhere.
 
     The weights are those of the activation of all maps side by side: of a doubled one first what
     belongs to x, map after map, then what belongs to −x.
@@ -121,22 +120,23 @@ class Skip(AbstractConv2d):
         per_map = self.kernel().view(len(self.bias), self.widening, self.num_maps, -1)
         return [matrix.flatten(1) for matrix in per_map.unbind(2)]
 
+    def parts(self, maps: Sequence[Bordered]) -> list[Bordered]:
+        """What each map adds to the convolution; it means nothing on the border."""
+        biases = [self.bias] + [None] * (self.num_maps - 1)
+        return [
+            Bordered(F.conv2d(x.maps, matrix[:, :, None, None], bias), x.border)
+            for x, matrix, bias in zip(maps, self.matrices(), biases, strict=True)
+        ]
+
     def forward(  # type: ignore[override]
-        self, x: Sequence[Active], cache: RasterCache | None = None
+        self, x: Sequence[Tensor], cache: RasterCache | None = None
     ) -> Tensor:
         """Each (B, in, H, W) to (B, out, H, W); on a walk (N, in) to (N, out)."""
-        if cache is not None:
-            matrix = cache.keep(self, lambda: torch.cat(self.matrices(), 1).T.contiguous())
-            return torch.addmm(self.bias, torch.cat(cast("list[Tensor]", x), 1), matrix)
-        bias, total = self.bias, None
-        for active, matrix in zip(cast("list[Bordered]", x), self.matrices(), strict=True):
-            # over the border, too: what is contiguous needs no copy
-            lines = F.linear(active.maps.movedim(1, -1), matrix, bias)
-            part = inside(lines.movedim(-1, 1), active.border)
-            total = part if total is None else total + part
-            bias = None
-        assert total is not None
-        return total
+        if cache is None:
+            matrix = torch.cat(self.matrices(), 1)
+            return F.conv2d(torch.cat(list(x), 1), matrix[:, :, None, None], self.bias)
+        matrix = cache.keep(self, lambda: torch.cat(self.matrices(), 1).T.contiguous())
+        return torch.addmm(self.bias, torch.cat(list(x), 1), matrix)
 
 
 class Output(nn.Module):
@@ -177,7 +177,7 @@ class CausalConv2d(AbstractConv2d):
     which walks by whole rows; any other walks by pixels.
     """
 
-    def forward(self, x: Active, cache: RasterCache | None = None) -> Tensor:
+    def forward(self, x: Tensor | Bordered, cache: RasterCache | None = None) -> Tensor:
         """(B, in, H, W) to (B, out, H, W); on a walk (N, in) to (N, out) at its position."""
         if cache is None:
             return self.whole(x)

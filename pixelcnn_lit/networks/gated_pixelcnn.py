@@ -21,6 +21,7 @@ from pixelcnn_lit.layers import (
     RasterCache,
     color_groups,
     color_mask,
+    fused,
     kernel_mask,
 )
 from pixelcnn_lit.networks.base import (
@@ -142,7 +143,7 @@ class VerticalLayer(nn.Module):
         if self.condition is not None:
             assert cond is not None
             wide = wide + self.condition(cond, cache)
-        return gate(wide), self.link(wide, cache)
+        return gate(wide, cache=cache), self.link(wide, cache)
 
 
 class HorizontalLayer(nn.Module):
@@ -176,15 +177,20 @@ class HorizontalLayer(nn.Module):
         self, x: Tensor, link: Tensor, cond: Tensor | None, cache: RasterCache | None = None
     ) -> Tensor:
         """(B, F, H, W), or the image, to (B, F, H, W); on a walk to (N, F)."""
-        wide = self.conv(x, cache) + link
+        wide = self.conv(x, cache)
         if self.condition is not None:
             assert cond is not None
             wide = wide + self.condition(cond, cache)
-        stream = self.out(gate(wide), cache)
+        stream = self.out(gate(wide, link, cache=cache), cache)
         return x + stream if self.residual else stream
 
 
-def gate(wide: Tensor) -> Tensor:
-    """Tanh of the first half times σ of the second (eq. 2): (B, 2F, …) to (B, F, …)."""
-    value, opening = wide.chunk(2, 1)
+def gate(*parts: Tensor, cache: RasterCache | None = None) -> Tensor:
+    """Tanh of the first half times σ of the second (eq. 2), of a sum of one or two maps.
+
+    Each (B, 2F, H, W) to (B, F, H, W); on a walk (N, 2F) to (N, F).
+    """
+    if cache is None and fused.serves(parts[0]):
+        return fused.tanh_gate(*parts)
+    value, opening = sum(parts[1:], parts[0]).chunk(2, 1)
     return torch.tanh(value) * torch.sigmoid(opening)

@@ -9,15 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pixelcnn_lit.layers import (
-    Activation,
-    Active,
+    RESNET_ACTIVATIONS,
     CausalConv2d,
     Condition,
     Downsample,
@@ -29,8 +28,9 @@ from pixelcnn_lit.layers import (
     Upsample,
     color_groups,
     color_mask,
-    gate,
+    fused,
 )
+from pixelcnn_lit.layers.fused import Bordered
 from pixelcnn_lit.networks.base import AbstractNetwork, Conds, Features, check_sizes
 from pixelcnn_lit.networks.weight_norm import normalise_weights, normed_layers
 
@@ -38,13 +38,6 @@ SECOND_CONVOLUTION_DEVIATION = 0.1
 """What data-dependent initialisation gives the second convolution of a block: near identity."""
 
 ResnetActivation = Literal["concat_elu", "elu", "relu"]
-
-
-RESNET_ACTIVATIONS = {
-    "concat_elu": Activation(alpha=1.0, doubled=True),
-    "elu": Activation(alpha=1.0, doubled=False),
-    "relu": Activation(alpha=0.0, doubled=False),
-}
 
 
 @dataclass(frozen=True)
@@ -223,9 +216,11 @@ class Stream(nn.Module):
         features: Features = [[] for _ in self.encoder]
         return self._level(0, x, conds, above, cache, features), features
 
-    def activate(self, x: Tensor, cache: RasterCache | None) -> Active:
+    def activate(self, x: Tensor, cache: RasterCache | None) -> Tensor | Bordered:
         """What the next block and those that skip to here read."""
-        return self.activation(x) if cache else self.activation.bordered(x, self.border)
+        if cache is None and fused.serves(x):
+            return fused.activate(x, self.activation, self.border)
+        return self.activation(x)
 
     def _level(
         self,
@@ -240,8 +235,8 @@ class Stream(nn.Module):
         active = self.activate(x, cache)
         skips = [active]
         for block in self.encoder[level]:  # type: ignore[union-attr]
-            x = block(x, active, [next(read)] if read else [], conds[level], cache)
-            active = self.activate(x, cache)
+            given = [next(read)] if read else []
+            x, active = block(x, active, given, conds[level], cache)
             skips.append(active)
             features[level].append(active)
         if level + 1 < len(self.encoder):
@@ -254,9 +249,8 @@ class Stream(nn.Module):
         else:
             skips.pop()
         for block in self.decoder[level]:  # type: ignore[union-attr]
-            skip = skips.pop()
-            x = block(x, active, [next(read), skip] if read else [skip], conds[level], cache)
-            active = self.activate(x, cache)
+            given = [next(read), skips.pop()] if read else [skips.pop()]
+            x, active = block(x, active, given, conds[level], cache)
             features[level].append(active)
         return x
 
@@ -289,25 +283,32 @@ class GatedResnet(nn.Module):
     def forward(
         self,
         x: Tensor,
-        active: Active,
-        skips: list[Active],
+        active: Tensor | Bordered,
+        skips: list[Any],
         cond: Tensor | None,
         cache: RasterCache | None = None,
-    ) -> Tensor:
-        """(B, F, H, W), activated as ``active``, to the same; on a walk (N, F) to the same."""
+    ) -> tuple[Tensor, Tensor | Bordered]:
+        """(B, F, H, W) and its activation to the same of the next; on a walk (N, F)."""
         hidden = self.conv_in(active, cache)
-        if self.skip is not None:
-            hidden = hidden + self.skip(skips, cache)
-        if cache is None:
+        if isinstance(active, Bordered):
+            parts = self.skip.parts(skips) if self.skip else []
             dropout = self.dropout if self.training else 0.0
-            hidden = self.activation.bordered(hidden, self.conv_out.border, dropout)
+            border = self.conv_out.border
+            hidden = fused.activate(hidden, self.activation, border, *parts, dropout=dropout)
         else:
+            if self.skip:
+                hidden = hidden + self.skip(skips, cache)
             hidden = self.activation(hidden)
-        hidden = self.conv_out(hidden, cache)
+            if cache is None:
+                hidden = F.dropout(hidden, self.dropout, self.training)
+        wide = self.conv_out(hidden, cache)
         if self.condition is not None:
             assert cond is not None
-            hidden = hidden + self.condition(cond, cache)
-        return x + gate(hidden)
+            wide = wide + self.condition(cond, cache)
+        if isinstance(active, Bordered):
+            return fused.gate(x, wide, self.activation, active.border)
+        x = x + F.glu(wide, 1)
+        return x, self.activation(x)
 
 
 class Head(nn.Module):
@@ -326,11 +327,7 @@ class ColorHead(nn.Module):
     """Two masked 1×1 layers after which a colour's parameters have seen the earlier colours."""
 
     def __init__(
-        self,
-        options: PixelCNNPPOptions,
-        colors: int,
-        in_channels: int,
-        num_params: int,
+        self, options: PixelCNNPPOptions, colors: int, in_channels: int, num_params: int
     ) -> None:
         super().__init__()
         self.activation = RESNET_ACTIVATIONS[options.resnet_activation]

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import register_parametrization
 
+from pixelcnn_lit.layers import fused
 from pixelcnn_lit.layers.causal import AbstractConv2d
 from pixelcnn_lit.layers.resample import Upsample
 from pixelcnn_lit.networks.base import evaluating
@@ -79,7 +80,7 @@ def initialise(network: nn.Module, x: Tensor, cond: Tensor | None = None) -> Non
 
     hooks = [layer.register_forward_hook(rescale) for layer in normed_layers(network)]
     try:
-        with evaluating(network):
+        with evaluating(network), fused.disabled():  # which has no sum of all skips to rescale
             network.forward(x, cond)  # not __call__: a compiled network would not run the hooks
     finally:
         for hook in hooks:

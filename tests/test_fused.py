@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from variants import OPTIONS, Case, case_of, cases, random_images
 
-from pixelcnn_lit.layers import RESNET_ACTIVATIONS, fused
+from pixelcnn_lit.layers import RESNET_ACTIVATIONS, fused, kernels
 from pixelcnn_lit.layers.fused import Border, Bordered
 from pixelcnn_lit.networks.gated_pixelcnn import gate as plain_gate
 
@@ -20,7 +20,7 @@ DTYPES = {torch.float32: 1e-6, torch.float64: 1e-14}
 """With the largest error of a value of the size of 1."""
 NETWORKS = [*cases(likelihoods=["softmax"]), *(case_of(name) for name, _ in OPTIONS)]
 
-pytestmark = pytest.mark.skipif(not fused.available(), reason="there is no C++ compiler")
+pytestmark = pytest.mark.skipif(not kernels.available(), reason="there is no C++ compiler")
 
 
 def randn(*shape: int, dtype: torch.dtype = torch.float64, spread: float = 3.0) -> Tensor:
@@ -210,11 +210,11 @@ def compile_anew(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, Pat
     def ask(compiler: str, folder: Path) -> bool:
         monkeypatch.setenv("CXX", compiler)
         monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
-        fused._library.cache_clear()
-        return fused.available()
+        kernels._library.cache_clear()
+        return kernels.available()
 
     yield ask
-    fused._library.cache_clear()
+    kernels._library.cache_clear()
 
 
 def test_without_a_compiler_the_plain_formulas_are_computed(

@@ -9,7 +9,7 @@ from counting import Counting
 from textbook import textbook_of
 from training import count
 
-from pixelcnn_lit.layers import fused
+from pixelcnn_lit.layers import kernels
 from pixelcnn_lit.models import (
     AbstractLitModel,
     LitGatedPixelCNN,
@@ -68,7 +68,7 @@ def test_a_step_of_the_textbook_model_moves_what_public_implementations_move():
     assert counts.other_bytes / len(images) == pytest.approx(387e6, rel=0.02)
 
 
-@pytest.mark.skipif(not fused.available(), reason="there is no C++ compiler")
+@pytest.mark.skipif(not kernels.available(), reason="there is no C++ compiler")
 def test_a_step_of_ours_moves_less_than_half_of_that():
     contenders, images = prepare(CASES["pp"], torch.device("cpu"))
     counts = count(contenders[OURS], images)

@@ -111,8 +111,8 @@ MUTANTS = [
     Mutant(
         "no link into the horizontal stack",
         "networks/gated_pixelcnn.py",
-        "wide = self.conv(x, cache) + link",
-        "wide = self.conv(x, cache) + 0 * link",
+        "stream = self.out(gate(wide, link, cache=cache), cache)",
+        "stream = self.out(gate(wide, 0 * link, cache=cache), cache)",
         REACH,
     ),
     Mutant(
@@ -139,8 +139,8 @@ MUTANTS = [
     Mutant(
         "condition that a layer does not read",
         "networks/gated_pixelcnn.py",
-        "        return gate(wide), self.link(wide, cache)",
-        "        return gate(wide), self.link(self.conv(x, cache), cache)",
+        "        return gate(wide, cache=cache), self.link(wide, cache)",
+        "        return gate(wide, cache=cache), self.link(self.conv(x, cache), cache)",
         GRADIENT,
     ),
     Mutant(
@@ -408,8 +408,8 @@ MUTANTS = [
     Mutant(
         "wrong skip of the encoder for a block of the decoder",
         "networks/pixelcnn_pp.py",
-        "            skip = skips.pop()\n",
-        "            skip = skips.pop(0)\n",
+        "given = [next(read), skips.pop()] if read else [skips.pop()]",
+        "given = [next(read), skips.pop(0)] if read else [skips.pop(0)]",
         PAPER_PP,
     ),
     Mutant(
@@ -429,8 +429,8 @@ MUTANTS = [
     Mutant(
         "no residual connection (PixelCNN++)",
         "networks/pixelcnn_pp.py",
-        "return x + gate(hidden)",
-        "return gate(hidden)",
+        "x = x + F.glu(wide, 1)",
+        "x = F.glu(wide, 1)",
         PAPER_PP,
     ),
     Mutant(

@@ -15,7 +15,7 @@ from torch.optim import SGD
 from torch.utils.data import DataLoader
 from variants import Case, case_of, cases, random_images
 
-from pixelcnn_lit.layers import Output
+from pixelcnn_lit.layers import Output, fused
 from pixelcnn_lit.metrics import bits_per_dim
 from pixelcnn_lit.models import AbstractLitModel
 from pixelcnn_lit.networks.weight_norm import initialise, normed_layers
@@ -87,7 +87,8 @@ def test_bfloat16_training_gives_float32_likelihoods_and_finite_gradients(case: 
     log_prob.mean().backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
     torch.manual_seed(1)
-    exact = batch_log_prob(case, model)
+    with fused.disabled():  # whose dropout draws other numbers than that of bfloat16
+        exact = batch_log_prob(case, model)
     torch.testing.assert_close(log_prob, exact, rtol=0.03, atol=0)
 
 
@@ -136,7 +137,7 @@ def test_initialised_layers_put_out_mean_0_and_the_wanted_deviation(
     layers = normed_layers(network)
     for layer in layers:
         layer.register_forward_hook(lambda layer, _, output: outputs.update({layer: output}))
-    with torch.no_grad():
+    with torch.no_grad(), fused.disabled():  # which adds up what a skip gives by itself
         network(x)
     assert outputs.keys() == set(layers)
     seconds = {part for name, part in network.named_modules() if name.endswith("conv_out")}

@@ -94,7 +94,7 @@ def prepare(case: Case, device: torch.device) -> tuple[dict[str, Contender], Ten
 def add_compiled(contenders: dict[str, Contender]) -> None:
     """Our model with its network compiled, as a contender of its own."""
     model = copy.deepcopy(contenders[OURS].model)
-    model.network.compile()
+    model.network.compile_blocks()
     optimizer = model.configure_optimizers()  # type: ignore[union-attr]
     contenders[COMPILED] = Contender(model, optimizer)  # type: ignore[arg-type]
 

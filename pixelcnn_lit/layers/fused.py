@@ -48,6 +48,12 @@ def serves(x: Tensor) -> bool:
     )
 
 
+def disable() -> None:
+    """Computes plain formulas from now on."""
+    global _enabled
+    _enabled = False
+
+
 @contextmanager
 def disabled() -> Iterator[None]:
     """Computes plain formulas for a while."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, ClassVar, Generic, TypeVar
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pixelcnn_lit.layers import ImageConv2d, RasterCache
+from pixelcnn_lit.layers import ImageConv2d, RasterCache, fused
 
 Options = TypeVar("Options")
 
@@ -19,6 +20,10 @@ Conds = list[Tensor | None]
 Features = list[list[Any]]
 """Of the rows above, per level, in the order in which ``horizontal`` reads them: tensors, or
 activations within a border where they are of whole images."""
+
+
+class AbstractBlock(nn.Module):
+    """A part that a network repeats, which is compiled as a whole."""
 
 
 class AbstractNetwork(nn.Module, ABC, Generic[Options]):
@@ -75,6 +80,7 @@ class AbstractNetwork(nn.Module, ABC, Generic[Options]):
         self.num_params = num_params
         self.orders_channels = orders_channels
         self.cond_channels = cond_channels
+        self._is_compiled = False
         self._build(options)
 
     @property
@@ -95,6 +101,30 @@ class AbstractNetwork(nn.Module, ABC, Generic[Options]):
         self, x: Tensor, features: Features, conds: Conds, cache: RasterCache | None = None
     ) -> Tensor:
         """Parameters from the features of the rows above and the row so far."""
+
+    def compile_blocks(self, backend: str = "inductor") -> None:
+        """Compile the repeated blocks in place: a kind of block once, however often it occurs.
+
+        Inductor gives up channels last for a graph with a convolution to half as many features or
+        fewer, the first of every block of PixelCNN++; it is told not to.
+
+        Args:
+            backend: of ``torch.compile``.
+        """
+        import torch._dynamo.config  # a second or two, which nobody else needs
+        import torch._inductor.config
+
+        torch._inductor.config.force_layout_optimization = True
+        torch._dynamo.config.recompile_limit = 64  # levels, streams, training and evaluation
+        fused.disable()
+        for module in self.modules():
+            if isinstance(module, AbstractBlock):
+                module.compile(backend=backend, dynamic=False)
+        self._is_compiled = True
+
+    def uncompiled(self) -> AbstractContextManager:
+        """Without what is compiled, which is for whole images: on a walk, and to see all layers."""
+        return torch.compiler.set_stance("force_eager") if self._is_compiled else nullcontext()
 
     def canvas(self, x: Tensor) -> Tensor:
         """What the layers read of the image; a network may add channels and pad to the right."""

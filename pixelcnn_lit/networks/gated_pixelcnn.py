@@ -25,6 +25,7 @@ from pixelcnn_lit.layers import (
     kernel_mask,
 )
 from pixelcnn_lit.networks.base import (
+    AbstractBlock,
     AbstractNetwork,
     Conds,
     Features,
@@ -115,7 +116,7 @@ class GatedPixelCNN(AbstractNetwork[GatedPixelCNNOptions]):
         return self.output(F.relu(stream), cache)
 
 
-class VerticalLayer(nn.Module):
+class VerticalLayer(AbstractBlock):
     """n×n above and beside, the gate, and the link into the horizontal stack.
 
     ``source`` is ``in_channels`` if the layer reads the image, None if it reads features.
@@ -146,7 +147,7 @@ class VerticalLayer(nn.Module):
         return gate(wide, cache=cache), self.link(wide, cache)
 
 
-class HorizontalLayer(nn.Module):
+class HorizontalLayer(AbstractBlock):
     """1×n to the left and the link, the gate, 1×1, and a residual connection but in layer 1."""
 
     def __init__(

@@ -23,6 +23,7 @@ from pixelcnn_lit.layers import (
     kernel_mask,
 )
 from pixelcnn_lit.networks.base import (
+    AbstractBlock,
     AbstractNetwork,
     Conds,
     Features,
@@ -126,7 +127,7 @@ class PixelCNN(AbstractNetwork[PixelCNNOptions]):
         return self.output(before_output(stream), cache)
 
 
-class Block(nn.Module):
+class Block(AbstractBlock):
     """x plus masked convolutions of it; the condition adds a bias to every feature map."""
 
     def __init__(self, options: PixelCNNOptions, colors: int, cond_channels: int) -> None:

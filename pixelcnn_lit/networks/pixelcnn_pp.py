@@ -31,7 +31,7 @@ from pixelcnn_lit.layers import (
     fused,
 )
 from pixelcnn_lit.layers.fused import Bordered
-from pixelcnn_lit.networks.base import AbstractNetwork, Conds, Features, check_sizes
+from pixelcnn_lit.networks.base import AbstractBlock, AbstractNetwork, Conds, Features, check_sizes
 from pixelcnn_lit.networks.weight_norm import normalise_weights, normed_layers
 
 SECOND_CONVOLUTION_DEVIATION = 0.1
@@ -255,7 +255,7 @@ class Stream(nn.Module):
         return x
 
 
-class GatedResnet(nn.Module):
+class GatedResnet(AbstractBlock):
     """x + a·σ(b), with (a, b) from two convolutions between which skips come in (§2.3 to §2.5).
 
     The condition enters before the gate.

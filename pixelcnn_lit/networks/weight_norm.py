@@ -13,7 +13,7 @@ from torch.nn.utils.parametrize import register_parametrization
 from pixelcnn_lit.layers import fused
 from pixelcnn_lit.layers.causal import AbstractConv2d
 from pixelcnn_lit.layers.resample import Upsample
-from pixelcnn_lit.networks.base import evaluating
+from pixelcnn_lit.networks.base import AbstractNetwork, evaluating
 
 LEAST_DEVIATION = 1e-3
 """A channel that varies less over the first batch, as one that sees only padding does, keeps its
@@ -50,13 +50,16 @@ class WeightNorm(nn.Module):
 
 def normalise_weights(network: nn.Module) -> None:
     """Give every convolution a norm per output channel (axis 1 of a transposed one)."""
+    normed: dict[type, type] = {}
     for layer in normed_layers(network):
-        norm = WeightNorm(axis=1 if isinstance(layer, Upsample) else 0)
+        norm, kind = WeightNorm(axis=1 if isinstance(layer, Upsample) else 0), type(layer)
         register_parametrization(layer, "weight", norm, unsafe=True)
+        # torch made a class for this layer alone; what is compiled for one serves all of its kind
+        layer.__class__ = normed.setdefault(kind, type(layer))
 
 
 @torch.no_grad()
-def initialise(network: nn.Module, x: Tensor, cond: Tensor | None = None) -> None:
+def initialise(network: AbstractNetwork, x: Tensor, cond: Tensor | None = None) -> None:
     """Data-dependent initialisation: one forward pass in which every layer rescales its output.
 
     Args:
@@ -80,8 +83,9 @@ def initialise(network: nn.Module, x: Tensor, cond: Tensor | None = None) -> Non
 
     hooks = [layer.register_forward_hook(rescale) for layer in normed_layers(network)]
     try:
-        with evaluating(network), fused.disabled():  # which has no sum of all skips to rescale
-            network.forward(x, cond)  # not __call__: a compiled network would not run the hooks
+        # compiled blocks would not run the hooks, and what is fused has no sum of skips to rescale
+        with evaluating(network), fused.disabled(), network.uncompiled():
+            network(x, cond)
     finally:
         for hook in hooks:
             hook.remove()

@@ -18,7 +18,8 @@ class RunOptions:
         test: measure the best checkpoint on the test images at the end.
         threads: of a step on the CPU; "auto" takes what a resumed run had, or times a few steps
             first. OMP_NUM_THREADS in the environment stands above "auto".
-        compile: torch.compile the network.
+        compile: torch.compile the blocks of the network; for GPUs, on a CPU what is fused anyway is
+            faster.
         matmul_precision: of float32 matrix products on a GPU; "high" is TF32.
     """
 

@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from pixelcnn_lit import configuration
 from pixelcnn_lit.layers import kernels
 from pixelcnn_lit.messages import OptionError, say
+from pixelcnn_lit.networks import AbstractNetwork
 from pixelcnn_lit.training.fit import fit, measure_best
 from pixelcnn_lit.training.folder import open_run_dir
 from pixelcnn_lit.training.options import RunOptions
@@ -50,7 +51,8 @@ def train(config: DictConfig) -> float | None:
     if (threads := settle_threads(options, parts, checkpoint)) is not None:
         config.threads = threads  # for the record
     if options.compile:
-        parts.model.network.compile()
+        network = parts.model.network
+        network.compile_blocks() if isinstance(network, AbstractNetwork) else network.compile()
     if parts.trainer.is_global_zero:
         if parts.trainer.strategy.root_device.type == "cpu" and not kernels.available():
             say(

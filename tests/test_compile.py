@@ -50,7 +50,9 @@ def test_compiled_blocks_are_the_network_and_equal_ones_share_their_code(name: s
     model = build(name)
     images = random_images(model, 3)
     expected = outcome(model, images)
+    fused._enabled = True
     model.network.compile_blocks("eager")
+    assert not fused.serves(images.float())
     num_blocks = sum(isinstance(part, AbstractBlock) for part in model.modules())
     torch.testing.assert_close(outcome(model, images), expected)
     assert 0 < counters["stats"]["unique_graphs"] <= num_blocks / 2

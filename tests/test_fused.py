@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -20,7 +22,9 @@ DTYPES = {torch.float32: 1e-6, torch.float64: 1e-14}
 """With the largest error of a value of the size of 1."""
 NETWORKS = [*cases(likelihoods=["softmax"]), *(case_of(name) for name, _ in OPTIONS)]
 
-pytestmark = pytest.mark.skipif(not kernels.available(), reason="there is no C++ compiler")
+COMPILER = os.environ.get("CXX", "c++")
+
+pytestmark = pytest.mark.skipif(not shutil.which(COMPILER), reason=f"there is no {COMPILER}")
 
 
 def randn(*shape: int, dtype: torch.dtype = torch.float64, spread: float = 3.0) -> Tensor:
@@ -203,31 +207,69 @@ def test_the_number_of_threads_changes_no_bit():
         torch.set_num_threads(before)
 
 
-@pytest.fixture
-def compile_anew(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, Path], bool]]:
-    """Asks for the functions again, with a compiler and a cache folder."""
+def test_a_sigmoid_keeps_its_digits_where_it_is_nearly_0():
+    for dtype, error in DTYPES.items():
+        opening = torch.linspace(-80, 80, 641, dtype=dtype).view(1, 1, 1, -1)
+        wide = torch.cat([torch.ones_like(opening), opening], 1).requires_grad_()
+        x = torch.zeros_like(opening)
+        y, _ = fused.gate(x, wide, RESNET_ACTIVATIONS["relu"], BORDERS[2])
+        expected = torch.sigmoid(opening.double())
+        torch.testing.assert_close(y.double(), expected, rtol=10 * error, atol=0)
+        [gradient] = torch.autograd.grad(y.sum(), wide)
+        slope = expected * (1 - expected)
+        torch.testing.assert_close(
+            gradient[:, 1:, :, :320].double(), slope[..., :320], rtol=20 * error, atol=0
+        )
 
-    def ask(compiler: str, folder: Path) -> bool:
+
+def test_arrays_of_several_kinds_are_refused():
+    with pytest.raises(ValueError, match=r"not torch.float64"):
+        fused.tanh_gate(torch.zeros(1, 4, 2, 2), torch.zeros(1, 4, 2, 2, dtype=torch.float64))
+    with pytest.raises(ValueError, match="one or two maps, not 3"):
+        fused.tanh_gate(*[torch.zeros(1, 4, 2, 2)] * 3)
+
+
+@pytest.fixture
+def compile_anew(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, Path], str]]:
+    """Asks for the functions again, with a compiler and a cache folder; tells what went wrong."""
+    monkeypatch.setattr(kernels, "FLAGS", [f for f in kernels.FLAGS if f != "-O3"])  # is quicker
+
+    def ask(compiler: str, folder: Path) -> str:
         monkeypatch.setenv("CXX", compiler)
         monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
-        kernels._library.cache_clear()
-        return kernels.available()
+        kernels._load.cache_clear()
+        return kernels.trouble()
 
     yield ask
-    kernels._library.cache_clear()
+    kernels._load.cache_clear()
+
+
+def test_the_functions_are_compiled_wherever_there_is_a_compiler():
+    assert kernels.trouble() == ""
+    assert kernels.available()
 
 
 def test_without_a_compiler_the_plain_formulas_are_computed(
-    compile_anew: Callable[[str, Path], bool], tmp_path: Path
+    compile_anew: Callable[[str, Path], str], tmp_path: Path
 ):
-    assert not compile_anew("no-such-compiler", tmp_path)
+    assert "no-such-compiler" in compile_anew("no-such-compiler", tmp_path)
+    assert not kernels.available()
     assert not fused.serves(torch.zeros(1))
-    assert not compile_anew("false", tmp_path)
+    assert "'false'" in compile_anew("false", tmp_path)
+    assert "No closing quotation" in compile_anew("c++ '", tmp_path)
     assert not list((tmp_path / "pixelcnn_lit").iterdir())
 
 
+def test_a_compiler_without_openmp_is_enough(
+    compile_anew: Callable[[str, Path], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(kernels, "OPENMP", ["-fopenmp=nothing-like-it"])
+    assert compile_anew(COMPILER, tmp_path) == ""
+    assert len(list((tmp_path / "pixelcnn_lit").iterdir())) == 1
+
+
 def test_a_cache_folder_that_cannot_be_written_to_is_not_needed(
-    compile_anew: Callable[[str, Path], bool], tmp_path: Path
+    compile_anew: Callable[[str, Path], str], tmp_path: Path
 ):
     (tmp_path / "file").touch()
-    assert compile_anew("c++", tmp_path / "file")
+    assert compile_anew(COMPILER, tmp_path / "file") == ""

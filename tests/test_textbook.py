@@ -68,13 +68,13 @@ def test_a_step_of_the_textbook_model_moves_what_public_implementations_move():
     assert counts.other_bytes / len(images) == pytest.approx(387e6, rel=0.02)
 
 
-@pytest.mark.skipif(not kernels.available(), reason="there is no C++ compiler")
+@pytest.mark.skipif(not kernels.available(), reason="kernels.cpp cannot be compiled here")
 def test_a_step_of_ours_moves_less_than_half_of_that():
     contenders, images = prepare(CASES["pp"], torch.device("cpu"))
     counts = count(contenders[OURS], images)
     assert counts.convolution_bytes / len(images) < 85e6
-    assert counts.other_bytes / len(images) < 170e6
-    assert counts.num_operations < 2200
+    assert counts.other_bytes / len(images) < 130e6
+    assert counts.num_operations < 1000  # a goal of 2,200 was set, 781 are there
 
 
 def test_every_operation_is_counted_with_what_it_reads_and_writes():

@@ -10,8 +10,10 @@
 
 namespace {
 
-// exp(-x) - 1 for x ≥ 0: x = n·ln 2 - r with |r| ≤ ln 2 / 2, and a polynomial of degree 7 in r
-inline float expm1_of_minus(float x) {
+thread_local int num_threads = 1;  // of the call that is running
+
+// 2^-n and exp(r) - 1 for x ≥ 0, where x = n·ln 2 - r with |r| ≤ ln 2 / 2: a polynomial in r
+inline void split(float x, float& power, float& rest) {
     x = x > 80.0f ? 80.0f : x;  // NaN stays NaN
     const float shifted = x * 1.44269504f + 12582912.0f;  // whose last bits are n
     const float n = shifted - 12582912.0f;
@@ -22,20 +24,31 @@ inline float expm1_of_minus(float x) {
     p = p * r + 4.1665795894e-2f;
     p = p * r + 1.6666665459e-1f;
     p = p * r + 5.0000001201e-1f;
-    const float q = p * r * r + r;  // exp(r) - 1
+    rest = p * r * r + r;
     std::int32_t bits;
     std::memcpy(&bits, &shifted, sizeof bits);
     bits = (0x4B400000 + 127 - bits) << 23;
-    float power;  // 2^-n
     std::memcpy(&power, &bits, sizeof power);
-    return power * q + (power - 1.0f);
+}
+
+inline float expm1_of_minus(float x) {
+    float power, rest;
+    split(x, power, rest);
+    return power * rest + (power - 1.0f);
+}
+
+inline float exp_of_minus(float x) {
+    float power, rest;
+    split(x, power, rest);
+    return power * rest + power;
 }
 
 inline double expm1_of_minus(double x) { return std::expm1(-x); }
+inline double exp_of_minus(double x) { return std::exp(-x); }
 
 template <typename T>
 inline T sigmoid(T x) {
-    const T e = expm1_of_minus(std::fabs(x)) + T(1);
+    const T e = exp_of_minus(std::fabs(x));
     return (x >= 0 ? T(1) : e) / (T(1) + e);
 }
 
@@ -81,7 +94,7 @@ struct Maps {
     // Calls with each row's place among the bordered rows and its place among the inner ones.
     template <typename Inner, typename Edge>
     void for_each_row(Inner inner, Edge edge) const {
-#pragma omp parallel for if (num_outer_rows() * outer_width() * features > 1 << 14)
+#pragma omp parallel for num_threads(num_threads)
         for (long row = 0; row < num_outer_rows(); row++) {
             const long i = row % outer_height() - above;
             if (i < 0 || i >= height)
@@ -291,7 +304,7 @@ template <typename T>
 void tanh_gate(const std::int64_t* n, void* const* arrays) {
     const long num_pixels = n[0], features = n[1], num_parts = n[2];
     T* const result = static_cast<T*>(arrays[0]);
-#pragma omp parallel for if (num_pixels * features > 1 << 14)
+#pragma omp parallel for num_threads(num_threads)
     for (long pixel = 0; pixel < num_pixels; pixel++) {
         const T* a = static_cast<T*>(arrays[1]) + 2 * pixel * features;
         const T* more = num_parts > 1 ? static_cast<T*>(arrays[2]) + 2 * pixel * features : nullptr;
@@ -310,7 +323,7 @@ void tanh_gate_backward(const std::int64_t* n, void* const* arrays) {
     const long num_pixels = n[0], features = n[1], num_parts = n[2];
     T* const gradient = static_cast<T*>(arrays[0]);
     const T* const given = static_cast<T*>(arrays[1]);
-#pragma omp parallel for if (num_pixels * features > 1 << 14)
+#pragma omp parallel for num_threads(num_threads)
     for (long pixel = 0; pixel < num_pixels; pixel++) {
         const T* a = static_cast<T*>(arrays[2]) + 2 * pixel * features;
         const T* more = num_parts > 1 ? static_cast<T*>(arrays[3]) + 2 * pixel * features : nullptr;
@@ -328,7 +341,7 @@ void tanh_gate_backward(const std::int64_t* n, void* const* arrays) {
 }
 
 template <typename T>
-void run(std::int64_t which, const std::int64_t* n, const double* r, void* const* arrays) {
+void run(int which, const std::int64_t* n, const double* r, void* const* arrays) {
     const bool doubled = which < 4 && n[9], drops = which < 2 && n[10] > 0;
     switch (which) {
         case 0:
@@ -353,10 +366,12 @@ void run(std::int64_t which, const std::int64_t* n, const double* r, void* const
 
 }  // namespace
 
-extern "C" void run_float(std::int64_t which, const std::int64_t* n, const double* r, void** arrays) {
+extern "C" void run_float(int which, int threads, const std::int64_t* n, const double* r, void** arrays) {
+    num_threads = threads;
     run<float>(which, n, r, arrays);
 }
 
-extern "C" void run_double(std::int64_t which, const std::int64_t* n, const double* r, void** arrays) {
+extern "C" void run_double(int which, int threads, const std::int64_t* n, const double* r, void** arrays) {
+    num_threads = threads;
     run<double>(which, n, r, arrays);
 }

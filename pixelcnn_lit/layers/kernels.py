@@ -10,12 +10,15 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import os
+import platform
 import shlex
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from contextlib import ExitStack
 from functools import cache
+from itertools import product
 from pathlib import Path
 
 import torch
@@ -105,6 +108,8 @@ def _gate_backward(
 
 
 def _tanh_gate(parts: Sequence[Tensor]) -> Tensor:
+    if len(parts) > 2:
+        raise ValueError(f"one or two maps, not {len(parts)}")
     *outer, wide = parts[0].shape
     result = parts[0].new_empty(*outer, wide // 2)
     _run(4, [result.numel() // (wide // 2), wide // 2, len(parts)], (), [result, *parts])
@@ -133,12 +138,16 @@ def _scale(dropped: int) -> float:
 def _run(
     which: int, ints: Sequence[int], reals: Sequence[float], arrays: Sequence[Tensor | None]
 ) -> None:
-    library = _library()
+    library, first = _library(), arrays[0]
     assert library is not None
-    assert arrays[0] is not None
-    assert all(x is None or x.is_contiguous() for x in arrays)
-    getattr(library, RUNNERS[arrays[0].dtype])(
+    assert first is not None
+    for x in arrays:  # what lies behind a pointer nobody checks
+        if x is not None and not (x.is_contiguous() and x.dtype == first.dtype and x.is_cpu):
+            raise ValueError(f"arrays of {first.dtype} on the CPU, contiguous, not {x.dtype}")
+    num_threads = torch.get_num_threads() if first.numel() > 2**14 else 1
+    getattr(library, RUNNERS[first.dtype])(
         which,
+        num_threads,
         (ctypes.c_int64 * len(ints))(*ints),
         (ctypes.c_double * len(reals))(*reals),
         (ctypes.c_void_p * len(arrays))(*[None if x is None else x.data_ptr() for x in arrays]),
@@ -169,24 +178,50 @@ for _name, _function, _arguments in (
     _operations.impl(_name, _function, "CPU")
 
 
-@cache
+def trouble() -> str:
+    """Why the functions cannot be had, in the words of the compiler; empty if they can."""
+    return _load()[1]
+
+
 def _library() -> ctypes.CDLL | None:
-    """The compiled functions, or None where there is no compiler."""
+    return _load()[0]
+
+
+@cache
+def _load() -> tuple[ctypes.CDLL | None, str]:
+    """The compiled functions, or None and the reason."""
     instructions = INSTRUCTIONS.get(torch.backends.cpu.get_cpu_capability(), ())
-    command = [*shlex.split(os.environ.get("CXX") or "c++"), *FLAGS, *OPENMP, *instructions]
-    content = SOURCE.read_bytes()
-    digest = hashlib.sha256(" ".join(command).encode() + content).hexdigest()[:16]
-    usual = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
-    with tempfile.TemporaryDirectory() as spare:  # where the usual folder cannot be written to
-        for folder in (usual / "pixelcnn_lit", Path(spare)):
-            path = folder / f"kernels-{digest}.so"
+    compiler = os.environ.get("CXX") or "c++"
+    said = ""
+    with ExitStack() as stack:
+        try:
+            command = [*shlex.split(compiler), *FLAGS, *instructions]
+            usual = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+        except (RuntimeError, ValueError) as error:  # no home; a quotation mark without its other
+            return None, str(error)
+        for options, make_folder in product(
+            [OPENMP, ()],  # not every compiler has the library
+            [
+                lambda: usual / "pixelcnn_lit",
+                lambda: Path(stack.enter_context(tempfile.TemporaryDirectory())),
+            ],
+        ):
             try:
-                if not path.exists():
-                    _compile(command, path)
-                return ctypes.CDLL(str(path))
-            except (OSError, subprocess.CalledProcessError):
-                continue
-    return None
+                return ctypes.CDLL(str(_compiled([*command, *options], make_folder()))), ""
+            except OSError as error:  # no compiler, or no right to write there
+                said = str(error)
+            except subprocess.CalledProcessError as error:
+                said = (error.stderr.strip().splitlines() or [str(error)])[-1]
+    return None, said
+
+
+def _compiled(command: Sequence[str], folder: Path) -> Path:
+    """The compiled file, of which the folder keeps one for every source and command."""
+    content = " ".join([platform.machine(), *command]).encode() + SOURCE.read_bytes()
+    path = folder / f"kernels-{hashlib.sha256(content).hexdigest()[:16]}.so"
+    if not path.exists():
+        _compile(command, path)
+    return path
 
 
 def _compile(command: Sequence[str], path: Path) -> None:
@@ -194,5 +229,7 @@ def _compile(command: Sequence[str], path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         made = Path(folder) / path.name
-        subprocess.run([*command, str(SOURCE), "-o", str(made)], check=True, capture_output=True)
+        subprocess.run(
+            [*command, str(SOURCE), "-o", str(made)], check=True, capture_output=True, text=True
+        )
         made.rename(path)

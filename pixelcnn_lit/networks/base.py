@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.parametrize import is_parametrized
 
 from pixelcnn_lit.layers import ImageConv2d, RasterCache, fused
 
@@ -117,7 +118,11 @@ class AbstractNetwork(nn.Module, ABC, Generic[Options]):
         torch._inductor.config.force_layout_optimization = True
         torch._dynamo.config.recompile_limit = 64  # levels, streams, training and evaluation
         fused.disable()
+        kinds: dict[str, type] = {}
         for module in self.modules():
+            if is_parametrized(module):
+                # torch makes a class for each; what is compiled for one is to serve all of its kind
+                module.__class__ = kinds.setdefault(type(module).__qualname__, type(module))
             if isinstance(module, AbstractBlock):
                 module.compile(backend=backend, dynamic=False)
         self._is_compiled = True

@@ -50,12 +50,9 @@ class WeightNorm(nn.Module):
 
 def normalise_weights(network: nn.Module) -> None:
     """Give every convolution a norm per output channel (axis 1 of a transposed one)."""
-    normed: dict[type, type] = {}
     for layer in normed_layers(network):
-        norm, kind = WeightNorm(axis=1 if isinstance(layer, Upsample) else 0), type(layer)
+        norm = WeightNorm(axis=1 if isinstance(layer, Upsample) else 0)
         register_parametrization(layer, "weight", norm, unsafe=True)
-        # torch made a class for this layer alone; what is compiled for one serves all of its kind
-        layer.__class__ = normed.setdefault(kind, type(layer))
 
 
 @torch.no_grad()

@@ -48,6 +48,10 @@ def train(config: DictConfig) -> float | None:
     if parts.trainer.is_global_zero:
         parts.data.trainer = parts.trainer  # how many processes share a batch
         parts.data.prepare_data()  # Lightning would do it, but only after the run folder is opened
+    if parts.trainer.strategy.root_device.type == "cpu":
+        trouble = kernels.trouble()  # before the first step, which would wait for the compiler
+        if trouble and parts.trainer.is_global_zero:
+            say(f"most networks compute more slowly: kernels.cpp could not be compiled: {trouble}")
     if (threads := settle_threads(options, parts, checkpoint)) is not None:
         config.threads = threads  # for the record
     if options.compile:

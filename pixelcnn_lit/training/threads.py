@@ -32,7 +32,7 @@ MOST = 1024
 ENOUGH = 1.5
 """Seconds of timing after which no further round begins."""
 LONG = 3.0
-"""Seconds after which the first round, in which memory is allotted, is the only one."""
+"""Seconds after which the first round is the only one."""
 NUM_ROUNDS = 50
 """At most so many steps with each number."""
 NEARLY = 1.03
@@ -214,6 +214,8 @@ def _time(step: Callable[[], None], candidates: Sequence[int]) -> dict[int, floa
         candidates: numbers of threads, the largest first. Where a step takes long, those after one
             that is slower than a larger one are left out.
     """
+    torch.set_num_threads(candidates[0])
+    step()  # the first takes up to ten times as long: memory is allotted, primitives are made
     seconds: dict[int, list[float]] = {}
     start = now = perf_counter()
     for place in range(NUM_ROUNDS):
